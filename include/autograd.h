@@ -1,0 +1,653 @@
+/*
+ * libautograd: automatic differentiation for C programs.
+ *
+ *     ag_context *c = ag_open();
+ *     ag_tensor *x = ag_scalar(c, 3, .requires_grad = true);
+ *     ag_tensor *y = ag_mul(x, ag_sin(x));          // a graph grows behind the call
+ *     ag_backward(y);                               // and is walked back from y
+ *     ag_print(ag_grad_of(x));                      // sin 3 + 3 cos 3
+ *     ag_close(c);
+ *
+ * Context.  All state lives in an ag_context: memory, errors, modes, random numbers. Constructors
+ *     take it; every other function finds it in its tensors. A context is used by one thread at a
+ *     time; different contexts never wait for each other.
+ * Lifetime. A tensor that a function returns belongs to the innermost open scope of its context and
+ *     dies with it (the context itself is the outermost scope). See AG_SCOPE, ag_keep, ag_retain.
+ * Errors.   A tensor function that fails returns NULL, a bool function false, and nothing has
+ *     changed. NULL operands give NULL, so an expression is checked once, at its end: ag_error(c).
+ * Options.  `ag_sum(x, .keepdim = true)` is `(ag_sum)(x, &(ag_reduce_options){ ... })`. Zero is every
+ *     field's default; a NULL options pointer means all defaults. The macros need C; C++ calls the
+ *     functions behind them.
+ * Numbers.  Binary operations take a number on either side: ag_mul(x, 3), ag_sub(1, x).
+ * Names, rules and messages are those of PyTorch wherever it has them.
+ */
+#ifndef AUTOGRAD_H
+#define AUTOGRAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AG_VERSION_MAJOR 0
+#define AG_VERSION_MINOR 1
+#define AG_VERSION_PATCH 0
+#define AG_MAX_DIMS 16 /* the highest rank of a tensor */
+
+#if defined(_WIN32)
+#define AG_API
+#elif defined(__GNUC__)
+#define AG_API __attribute__((visibility("default")))
+#else
+#define AG_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ag_context ag_context;
+typedef struct ag_scope ag_scope;
+typedef struct ag_tensor ag_tensor;
+typedef struct ag_node ag_node;
+typedef struct ag_optimizer ag_optimizer;
+
+/* ---- lists -------------------------------------------------------------------------------- */
+
+typedef struct { const int64_t *data; int n; } ag_ints;
+typedef struct { const double *data; int n; } ag_values;
+
+#ifndef __cplusplus
+/* AG_SHAPE(2, 3), AG_DIMS(0, -1), AG_VALUES(1, 2.5): lists that live until their block ends. */
+#define AG_SHAPE(...)                                                                              \
+    ((ag_ints){ (const int64_t[]){ 0, __VA_ARGS__ } + 1,                                           \
+                (int)(sizeof((const int64_t[]){ 0, __VA_ARGS__ }) / sizeof(int64_t)) - 1 })
+#define AG_DIMS(...) AG_SHAPE(__VA_ARGS__)
+#define AG_VALUES(...)                                                                             \
+    ((ag_values){ (const double[]){ 0, __VA_ARGS__ } + 1,                                          \
+                  (int)(sizeof((const double[]){ 0, __VA_ARGS__ }) / sizeof(double)) - 1 })
+#define AG__OPTIONS(type, ...) (&(type){ .size = sizeof(type), __VA_ARGS__ })
+#endif
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+typedef enum {
+    AG_OK = 0,
+    AG_ERR_SHAPE,       /* shapes that do not fit each other */
+    AG_ERR_DTYPE,       /* an element type the operation does not take */
+    AG_ERR_VALUE,       /* an argument out of its range, NULL, or of another context */
+    AG_ERR_INDEX,       /* a dimension or an index out of range */
+    AG_ERR_GRAD,        /* a rule of differentiation: no graph, freed graph, changed value */
+    AG_ERR_MEMORY,      /* an allocation failed */
+    AG_ERR_IO,          /* the system could not read or write a file */
+    AG_ERR_FORMAT,      /* a file is not what its format says */
+    AG_ERR_UNSUPPORTED, /* not available in this build or on this machine */
+    AG_ERR_GRAPH,       /* a rule of static graphs */
+    AG_ERR_INTERNAL     /* a mistake of the library: please report it */
+} ag_code;
+
+typedef struct { ag_code code; const char *message; } ag_status;
+
+/* The first error since the last clear; NULL when there is none. The pointer lives in the context. */
+AG_API const ag_status *ag_error(ag_context *c);
+AG_API void ag_error_clear(ag_context *c);
+/* For callbacks: sets the error (unless one is pending) and returns false. */
+AG_API bool ag_fail(ag_context *c, ag_code code, const char *format, ...)
+#ifdef __GNUC__
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+/* An `.on_error` for small programs: prints the message to stderr and exits with status 1. */
+AG_API void ag_print_and_exit(ag_context *c, const ag_status *status);
+
+/* ---- contexts ----------------------------------------------------------------------------- */
+
+/* Where memory comes from. allocate returns NULL when there is none; blocks are aligned to 64 bytes
+ * by the library. Both may be called from the context's thread only. */
+typedef struct {
+    void *(*allocate)(size_t bytes, void *user);
+    void (*release)(void *block, size_t bytes, void *user);
+    void *user;
+} ag_allocator;
+
+typedef struct {
+    size_t size;
+    const ag_allocator *allocator;                             /* NULL: malloc and free */
+    int threads;                                               /* 0: 1 */
+    void (*log)(ag_context *c, const char *message, void *user); /* warnings; NULL: none */
+    void *log_user;
+    void (*on_error)(ag_context *c, const ag_status *status);  /* called at the first error */
+} ag_open_options;
+
+AG_API ag_context *ag_open(const ag_open_options *options); /* NULL when there is no memory */
+AG_API void ag_close(ag_context *c); /* ends every scope; retained tensors live on until released */
+AG_API ag_context *ag_context_of(const ag_tensor *t);
+AG_API void ag_set_num_threads(ag_context *c, int n);
+AG_API void ag_manual_seed(ag_context *c, uint64_t seed);
+
+typedef struct ag_memory_stats {
+    size_t current_bytes; /* in use by tensors, nodes and the library itself */
+    size_t peak_bytes;    /* the most that was ever in use at once */
+    size_t cached_bytes;  /* kept by the context for the next use */
+    int64_t allocations;  /* requests so far, from the caches or not */
+    int64_t system_calls; /* those that reached the allocator */
+    int64_t tensors;      /* alive */
+    int64_t nodes;        /* alive */
+    size_t saved_bytes;   /* of storages held by nodes for backward, each use counted */
+} ag_memory_statistics;
+AG_API void ag_memory_stats(ag_context *c, ag_memory_statistics *stats);
+/* For tests: the n-th allocation from now on fails (1 is the next; 0 turns it off), and with
+ * `persistent` every later one too. */
+AG_API void ag_memory_fail_at(ag_context *c, int64_t n, bool persistent);
+AG_API void ag_free(void *p); /* strings that the library returned */
+
+AG_API const char *ag_version_string(void);
+AG_API const char *ag_build_info(void); /* compiler, kernels and libraries in use */
+
+/* ---- scopes and lifetimes ----------------------------------------------------------------- */
+
+AG_API ag_scope *ag_scope_begin(ag_context *c);
+AG_API void ag_scope_end(ag_scope *s);        /* and those opened inside it; NULL is allowed */
+AG_API ag_tensor *ag_keep(ag_tensor *t);      /* hands t to the enclosing scope; returns t */
+AG_API void ag_drop(ag_tensor *t);            /* gives t up before its scope ends */
+AG_API ag_tensor *ag_retain(ag_tensor *t);    /* owns t beyond scopes; returns t */
+AG_API void ag_release(ag_tensor *t);
+AG_API ag_tensor *ag_share(ag_context *c, ag_tensor *t); /* t's storage as a leaf of context c */
+
+AG_API bool ag_grad_enabled(ag_context *c);
+AG_API bool ag_set_grad_enabled(ag_context *c, bool enabled);         /* returns the previous */
+AG_API bool ag_set_inference_mode(ag_context *c, bool enabled);       /* returns the previous */
+
+/* AG_SCOPE(c) { ... } ends its scope on every way out of the block: its end, break and return.
+ * AG_NO_GRAD(c) { ... }, AG_ENABLE_GRAD(c), AG_INFERENCE_MODE(c) set a mode likewise. */
+#if defined(__GNUC__) && !defined(__cplusplus)
+typedef struct { ag_context *c; int previous; int once; } ag__mode_guard;
+AG_API ag__mode_guard ag__mode_enter(ag_context *c, int mode);
+AG_API void ag__mode_leave(ag__mode_guard *guard);
+AG_API void ag__scope_leave(ag_scope **s);
+#define AG__CAT2(a, b) a##b
+#define AG__CAT(a, b) AG__CAT2(a, b)
+#define AG__SCOPE(c, s, once)                                                                      \
+    for (ag_scope *s __attribute__((cleanup(ag__scope_leave))) = ag_scope_begin(c), *once = s;     \
+         once; once = NULL)
+#define AG_SCOPE(c) AG__SCOPE(c, AG__CAT(ag__scope_, __LINE__), AG__CAT(ag__once_, __LINE__))
+#define AG__MODE(c, mode, g)                                                                       \
+    for (ag__mode_guard g __attribute__((cleanup(ag__mode_leave))) = ag__mode_enter(c, mode);      \
+         g.once; g.once = 0)
+#define AG_NO_GRAD(c) AG__MODE(c, 0, AG__CAT(ag__mode_, __LINE__))
+#define AG_ENABLE_GRAD(c) AG__MODE(c, 1, AG__CAT(ag__mode_, __LINE__))
+#define AG_INFERENCE_MODE(c) AG__MODE(c, 2, AG__CAT(ag__mode_, __LINE__))
+#endif
+
+/* ---- tensors ------------------------------------------------------------------------------ */
+
+typedef enum { AG_F32, AG_F64, AG_F16, AG_BF16, AG_I8, AG_I16, AG_I32, AG_I64, AG_U8, AG_BOOL } ag_dtype;
+typedef enum { AG_CPU, AG_CUDA } ag_device;
+
+typedef struct {
+    size_t size;
+    ag_dtype dtype;
+    ag_device device;
+    bool requires_grad, pin_memory;
+} ag_tensor_options;
+
+/* Creators. Shapes may hold zeros. A dtype that cannot hold a gradient refuses .requires_grad. */
+AG_API ag_tensor *ag_array(ag_context *c, ag_values values, ag_ints shape, const ag_tensor_options *);
+AG_API ag_tensor *ag_scalar(ag_context *c, double value, const ag_tensor_options *); /* 0-dim */
+/* Copies / borrows ag_numel elements of `dtype` in row-major order. free_fn(data, user) is called
+ * when the last tensor that uses borrowed memory goes (NULL: nothing is called). */
+AG_API ag_tensor *ag_from_data(ag_context *c, const void *data, ag_dtype dtype, ag_ints shape,
+                               const ag_tensor_options *);
+AG_API ag_tensor *ag_from_memory(ag_context *c, void *data, ag_dtype dtype, ag_ints shape,
+                                 void (*free_fn)(void *data, void *user), void *user);
+AG_API ag_tensor *ag_empty(ag_context *c, ag_ints shape, const ag_tensor_options *);
+AG_API ag_tensor *ag_zeros(ag_context *c, ag_ints shape, const ag_tensor_options *);
+AG_API ag_tensor *ag_ones(ag_context *c, ag_ints shape, const ag_tensor_options *);
+AG_API ag_tensor *ag_full(ag_context *c, ag_ints shape, double value, const ag_tensor_options *);
+AG_API ag_tensor *ag_arange(ag_context *c, double start, double stop, double step,
+                            const ag_tensor_options *); /* [start, stop) */
+AG_API ag_tensor *ag_linspace(ag_context *c, double a, double b, int64_t n,
+                              const ag_tensor_options *); /* both ends included */
+AG_API ag_tensor *ag_eye(ag_context *c, int64_t n, const ag_tensor_options *);
+AG_API ag_tensor *ag_rand(ag_context *c, ag_ints shape, const ag_tensor_options *);  /* U[0, 1) */
+AG_API ag_tensor *ag_randn(ag_context *c, ag_ints shape, const ag_tensor_options *); /* N(0, 1) */
+AG_API ag_tensor *ag_randint(ag_context *c, int64_t low, int64_t high, ag_ints shape,
+                             const ag_tensor_options *); /* [low, high); i64 unless f64 etc. */
+AG_API ag_tensor *ag_randperm(ag_context *c, int64_t n, const ag_tensor_options *); /* i64 */
+AG_API ag_tensor *ag_zeros_like(ag_tensor *t);
+AG_API ag_tensor *ag_ones_like(ag_tensor *t);
+AG_API ag_tensor *ag_rand_like(ag_tensor *t);
+AG_API ag_tensor *ag_randn_like(ag_tensor *t);
+
+/* Reading. Dimensions count from the end when negative. */
+AG_API int ag_ndim(const ag_tensor *t);
+AG_API int64_t ag_size(ag_tensor *t, int dim); /* -1 with an error when dim is out of range */
+AG_API int64_t ag_numel(const ag_tensor *t);
+AG_API const int64_t *ag_shape(const ag_tensor *t);
+AG_API const int64_t *ag_strides(const ag_tensor *t); /* in elements */
+AG_API ag_dtype ag_dtype_of(const ag_tensor *t);
+AG_API ag_device ag_device_of(const ag_tensor *t);
+AG_API void *ag_data(ag_tensor *t); /* the first element; mind the strides; NULL on error */
+AG_API double ag_item(ag_tensor *t); /* the one element of a one-element tensor; NaN on error */
+AG_API double ag_at_index(ag_tensor *t, ag_ints index); /* NaN on error */
+AG_API bool ag_copy_out(ag_tensor *t, void *dst, size_t bytes); /* row-major, t's dtype */
+AG_API bool ag_is_contiguous(const ag_tensor *t);
+AG_API const char *ag_dtype_name(ag_dtype dtype); /* "float32" */
+AG_API size_t ag_dtype_size(ag_dtype dtype);
+AG_API char *ag_to_string(ag_tensor *t); /* as PyTorch prints it; free with ag_free */
+AG_API void ag_print(ag_tensor *t);      /* the same to stdout, and a newline */
+AG_API bool ag_set_name(ag_tensor *t, const char *name);
+AG_API const char *ag_name(const ag_tensor *t); /* NULL when it has none */
+
+/* ---- automatic differentiation ------------------------------------------------------------- */
+
+AG_API bool ag_requires_grad(const ag_tensor *t);
+AG_API ag_tensor *ag_requires_grad_(ag_tensor *t, bool requires_grad); /* returns t; leaves only */
+AG_API bool ag_is_leaf(const ag_tensor *t);
+AG_API ag_tensor *ag_grad_of(ag_tensor *t); /* NULL when there is none: no error */
+AG_API bool ag_set_grad(ag_tensor *t, ag_tensor *grad_or_null);
+AG_API void ag_zero_grad(ag_tensor *t); /* drops the gradient, as set_to_none does */
+AG_API bool ag_retain_grad(ag_tensor *t);
+AG_API ag_tensor *ag_detach(ag_tensor *t);  /* the same storage outside the graph */
+AG_API ag_tensor *ag_detach_(ag_tensor *t); /* t itself becomes a leaf */
+AG_API int64_t ag_version(const ag_tensor *t); /* in-place writes to its storage so far */
+
+AG_API ag_node *ag_grad_fn(ag_tensor *t); /* NULL for leaves; alive as long as t or its graph */
+AG_API const char *ag_node_name(const ag_node *node); /* PyTorch's: "MulBackward0" */
+AG_API int ag_node_n_inputs(const ag_node *node);
+/* Where the gradient of operand i goes: a node and which of its outputs; NULL: none is wanted. */
+AG_API ag_node *ag_node_next(const ag_node *node, int i, int *output_nr);
+
+typedef struct {
+    size_t size;
+    ag_tensor *gradient; /* the cotangent of t; may be left out for one-element tensors */
+    bool retain_graph, create_graph;
+    ag_tensor *const *inputs; /* accumulate into these only; NULL: into all leaves */
+    int n_inputs;
+} ag_backward_options;
+typedef struct {
+    size_t size;
+    ag_tensor *const *gradients;
+    bool retain_graph, create_graph;
+    ag_tensor *const *inputs;
+    int n_inputs;
+} ag_backward_all_options;
+typedef struct {
+    size_t size;
+    ag_tensor *const *grad_outputs;
+    bool retain_graph, create_graph, allow_unused, materialize_grads, batched;
+} ag_grad_options;
+
+/* Adds d(sum t . gradient)/d(leaf) to the .grad of every leaf behind t. */
+AG_API bool ag_backward(ag_tensor *t, const ag_backward_options *);
+AG_API bool ag_backward_all(ag_tensor *const *tensors, int n, const ag_backward_all_options *);
+/* results[i] = d(sum over outputs . grad_outputs)/d(inputs[i]); touches no .grad. */
+AG_API bool ag_grad(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs, int n_inputs,
+                    ag_tensor **results, const ag_grad_options *);
+
+/* A function of tensors, for the checks below: fills out[0..m), returns false on error. */
+typedef bool (*ag_fn)(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user);
+typedef struct {
+    size_t size;
+    double eps, atol, rtol; /* 0: 1e-6, 1e-5, 1e-3 */
+    bool forward_mode, batched;
+    int n_outputs; /* 0: 1 */
+} ag_gradcheck_options;
+/* Compares derivatives of fn at `in` (f64, some of them requiring grad) with central differences. */
+AG_API bool ag_gradcheck(ag_fn fn, ag_tensor *const *in, int n, void *user,
+                         const ag_gradcheck_options *);
+AG_API bool ag_gradgradcheck(ag_fn fn, ag_tensor *const *in, int n, void *user,
+                             const ag_gradcheck_options *);
+
+/* ---- operands ------------------------------------------------------------------------------ */
+
+/* An operand of a binary operation: a tensor, or a number that takes its dtype from the other. */
+typedef struct { ag_tensor *tensor; double number; int kind; } ag_operand;
+enum { AG_OPERAND_TENSOR, AG_OPERAND_INTEGER, AG_OPERAND_REAL };
+typedef ag_tensor *(*ag_binary_fn)(ag_tensor *a, ag_tensor *b);
+typedef ag_tensor *(*ag_ternary_fn)(ag_tensor *a, ag_tensor *b, ag_tensor *w);
+AG_API ag_tensor *ag_call_binary(ag_binary_fn f, ag_operand a, ag_operand b);
+AG_API ag_tensor *ag_call_ternary(ag_ternary_fn f, ag_operand a, ag_operand b, ag_operand w);
+
+/* ---- pointwise operations: one operand. Results have the operand's shape; integers give f32
+ *      except where noted. Everything is differentiable to any order unless marked `no gradient`. */
+
+AG_API ag_tensor *ag_neg(ag_tensor *x);        /* -x; keeps integer dtypes */
+AG_API ag_tensor *ag_abs(ag_tensor *x);        /* |x|; keeps integer dtypes; derivative 0 at 0 */
+AG_API ag_tensor *ag_sign(ag_tensor *x);       /* -1, 0, 1; derivative 0 */
+AG_API ag_tensor *ag_sqrt(ag_tensor *x);       /* x^(1/2) */
+AG_API ag_tensor *ag_rsqrt(ag_tensor *x);      /* x^(-1/2) */
+AG_API ag_tensor *ag_reciprocal(ag_tensor *x); /* 1/x */
+AG_API ag_tensor *ag_square(ag_tensor *x);     /* x^2; keeps integer dtypes */
+AG_API ag_tensor *ag_exp(ag_tensor *x);        /* e^x */
+AG_API ag_tensor *ag_exp2(ag_tensor *x);       /* 2^x */
+AG_API ag_tensor *ag_expm1(ag_tensor *x);      /* e^x - 1, exact near 0 */
+AG_API ag_tensor *ag_log(ag_tensor *x);        /* ln x */
+AG_API ag_tensor *ag_log2(ag_tensor *x);       /* ln x / ln 2 */
+AG_API ag_tensor *ag_log10(ag_tensor *x);      /* ln x / ln 10 */
+AG_API ag_tensor *ag_log1p(ag_tensor *x);      /* ln(1 + x), exact near 0 */
+AG_API ag_tensor *ag_sin(ag_tensor *x);        /* sine of x radians */
+AG_API ag_tensor *ag_cos(ag_tensor *x);        /* cosine */
+AG_API ag_tensor *ag_tan(ag_tensor *x);        /* tangent */
+AG_API ag_tensor *ag_asin(ag_tensor *x);       /* inverse sine, in [-pi/2, pi/2] */
+AG_API ag_tensor *ag_acos(ag_tensor *x);       /* inverse cosine, in [0, pi] */
+AG_API ag_tensor *ag_atan(ag_tensor *x);       /* inverse tangent, in (-pi/2, pi/2) */
+AG_API ag_tensor *ag_sinh(ag_tensor *x);       /* (e^x - e^-x) / 2 */
+AG_API ag_tensor *ag_cosh(ag_tensor *x);       /* (e^x + e^-x) / 2 */
+AG_API ag_tensor *ag_tanh(ag_tensor *x);       /* sinh x / cosh x */
+AG_API ag_tensor *ag_asinh(ag_tensor *x);      /* ln(x + sqrt(x^2 + 1)) */
+AG_API ag_tensor *ag_acosh(ag_tensor *x);      /* ln(x + sqrt(x^2 - 1)) */
+AG_API ag_tensor *ag_atanh(ag_tensor *x);      /* ln((1 + x) / (1 - x)) / 2 */
+AG_API ag_tensor *ag_erf(ag_tensor *x);        /* 2/sqrt(pi) int_0^x e^(-t^2) dt */
+AG_API ag_tensor *ag_erfc(ag_tensor *x);       /* 1 - erf x without its cancellation */
+AG_API ag_tensor *ag_erfinv(ag_tensor *x);     /* y with erf y = x */
+AG_API ag_tensor *ag_lgamma(ag_tensor *x);     /* ln |Gamma(x)| */
+AG_API ag_tensor *ag_digamma(ag_tensor *x);    /* d ln Gamma(x) / dx */
+AG_API ag_tensor *ag_polygamma(int n, ag_tensor *x); /* the n-th derivative of digamma, n >= 0 */
+AG_API ag_tensor *ag_sigmoid(ag_tensor *x);    /* 1 / (1 + e^-x) */
+AG_API ag_tensor *ag_logit(ag_tensor *x);      /* ln(x / (1 - x)) */
+AG_API ag_tensor *ag_softplus(ag_tensor *x);   /* ln(1 + e^x); x itself above 20 */
+AG_API ag_tensor *ag_relu(ag_tensor *x);       /* max(x, 0); derivative 0 at 0 */
+AG_API ag_tensor *ag_leaky_relu(ag_tensor *x, double slope); /* x > 0 ? x : slope x */
+AG_API ag_tensor *ag_elu(ag_tensor *x, double alpha);  /* x > 0 ? x : alpha (e^x - 1) */
+AG_API ag_tensor *ag_selu(ag_tensor *x);       /* scaled elu; Klambauer et al. 2017 */
+AG_API ag_tensor *ag_celu(ag_tensor *x, double alpha); /* x > 0 ? x : alpha (e^(x/alpha) - 1) */
+AG_API ag_tensor *ag_silu(ag_tensor *x);       /* x sigmoid(x) */
+AG_API ag_tensor *ag_mish(ag_tensor *x);       /* x tanh(softplus(x)); Misra 2019 */
+AG_API ag_tensor *ag_gelu(ag_tensor *x, bool tanh_approximation); /* x Phi(x); Hendrycks 2016 */
+AG_API ag_tensor *ag_hardtanh(ag_tensor *x, double lo, double hi); /* min(max(x, lo), hi) */
+AG_API ag_tensor *ag_hardsigmoid(ag_tensor *x); /* min(max(x + 3, 0), 6) / 6 */
+AG_API ag_tensor *ag_hardswish(ag_tensor *x);  /* x hardsigmoid(x) */
+AG_API ag_tensor *ag_floor(ag_tensor *x);      /* derivative 0, as of the next three */
+AG_API ag_tensor *ag_ceil(ag_tensor *x);
+AG_API ag_tensor *ag_round(ag_tensor *x);      /* half to even */
+AG_API ag_tensor *ag_trunc(ag_tensor *x);
+AG_API ag_tensor *ag_sinc(ag_tensor *x);       /* sin(pi x) / (pi x), 1 at 0 */
+AG_API ag_tensor *ag_nan_to_num(ag_tensor *x); /* NaN to 0, infinities to the largest finite */
+AG_API ag_tensor *ag_clamp(ag_tensor *x, double lo, double hi); /* min(max(x, lo), hi) */
+AG_API ag_tensor *ag_isnan(ag_tensor *x);      /* bool, no gradient; likewise the next three */
+AG_API ag_tensor *ag_isinf(ag_tensor *x);
+AG_API ag_tensor *ag_isfinite(ag_tensor *x);
+AG_API ag_tensor *ag_logical_not(ag_tensor *x);
+
+/* ---- pointwise operations: two and three operands. Shapes broadcast, dtypes promote. ---------- */
+
+AG_API ag_tensor *ag_add(ag_tensor *a, ag_tensor *b);       /* a + b */
+AG_API ag_tensor *ag_sub(ag_tensor *a, ag_tensor *b);       /* a - b */
+AG_API ag_tensor *ag_mul(ag_tensor *a, ag_tensor *b);       /* a b */
+AG_API ag_tensor *ag_div(ag_tensor *a, ag_tensor *b);       /* a / b; integers give f32 */
+AG_API ag_tensor *ag_pow(ag_tensor *a, ag_tensor *b);       /* a^b; d/db at a = 0 is 0 for b >= 0 */
+AG_API ag_tensor *ag_fmod(ag_tensor *a, ag_tensor *b);      /* remainder with the sign of a */
+AG_API ag_tensor *ag_remainder(ag_tensor *a, ag_tensor *b); /* remainder with the sign of b */
+AG_API ag_tensor *ag_atan2(ag_tensor *a, ag_tensor *b);     /* angle of (b, a), in [-pi, pi] */
+AG_API ag_tensor *ag_hypot(ag_tensor *a, ag_tensor *b);     /* sqrt(a^2 + b^2) */
+AG_API ag_tensor *ag_maximum(ag_tensor *a, ag_tensor *b);   /* NaN wins; ties share the gradient */
+AG_API ag_tensor *ag_minimum(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_logaddexp(ag_tensor *a, ag_tensor *b); /* ln(e^a + e^b) */
+AG_API ag_tensor *ag_xlogy(ag_tensor *a, ag_tensor *b);     /* a ln b, 0 where a = 0 */
+AG_API ag_tensor *ag_copysign(ag_tensor *a, ag_tensor *b);  /* |a| with the sign of b */
+AG_API ag_tensor *ag_eq(ag_tensor *a, ag_tensor *b);        /* bool, no gradient; likewise: */
+AG_API ag_tensor *ag_ne(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_lt(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_le(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_gt(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_ge(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_logical_and(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_logical_or(ag_tensor *a, ag_tensor *b);
+AG_API ag_tensor *ag_where(ag_tensor *cond, ag_tensor *a, ag_tensor *b); /* cond ? a : b */
+AG_API ag_tensor *ag_lerp(ag_tensor *a, ag_tensor *b, ag_tensor *w);     /* a + w (b - a) */
+
+/* ---- reductions: over .dims (none: all), which vanish unless .keepdim --------------------------- */
+
+typedef struct {
+    size_t size;
+    ag_ints dims;
+    bool keepdim;
+    bool correction_zero; /* var and std: divide by n, not n - 1 */
+} ag_reduce_options;
+
+AG_API ag_tensor *ag_sum(ag_tensor *x, const ag_reduce_options *);  /* integers give i64 */
+AG_API ag_tensor *ag_mean(ag_tensor *x, const ag_reduce_options *); /* floating point only */
+AG_API ag_tensor *ag_prod(ag_tensor *x, const ag_reduce_options *); /* exact gradient with zeros */
+AG_API ag_tensor *ag_amax(ag_tensor *x, const ag_reduce_options *); /* ties share the gradient */
+AG_API ag_tensor *ag_amin(ag_tensor *x, const ag_reduce_options *);
+AG_API ag_tensor *ag_var(ag_tensor *x, const ag_reduce_options *);  /* sum (x - mean)^2 / (n - 1) */
+AG_API ag_tensor *ag_std(ag_tensor *x, const ag_reduce_options *);  /* sqrt(var) */
+AG_API ag_tensor *ag_logsumexp(ag_tensor *x, const ag_reduce_options *); /* ln sum e^x */
+AG_API ag_tensor *ag_argmax(ag_tensor *x, int dim, bool keepdim);   /* i64, the first of equals */
+AG_API ag_tensor *ag_cumsum(ag_tensor *x, int dim);                 /* y_i = x_0 + ... + x_i */
+AG_API ag_tensor *ag_logcumsumexp(ag_tensor *x, int dim);           /* ln(e^x_0 + ... + e^x_i) */
+
+/* ---- shape. Views share the storage of x; cat, stack, flip, tril, triu and copies do not. --------- */
+
+AG_API ag_tensor *ag_reshape(ag_tensor *x, ag_ints shape); /* one size may be -1; a view if possible */
+AG_API ag_tensor *ag_view(ag_tensor *x, ag_ints shape);    /* likewise, or an error */
+AG_API ag_tensor *ag_expand(ag_tensor *x, ag_ints shape);  /* repeats sizes of 1; -1 keeps a size */
+AG_API ag_tensor *ag_permute(ag_tensor *x, ag_ints dims);
+AG_API ag_tensor *ag_transpose(ag_tensor *x, int d0, int d1);
+AG_API ag_tensor *ag_t(ag_tensor *x);                      /* the transpose of a matrix */
+AG_API ag_tensor *ag_squeeze(ag_tensor *x, int dim);       /* unchanged when the size is not 1 */
+AG_API ag_tensor *ag_unsqueeze(ag_tensor *x, int dim);
+AG_API ag_tensor *ag_flatten(ag_tensor *x, int start, int end);
+AG_API ag_tensor *ag_select(ag_tensor *x, int dim, int64_t i);
+AG_API ag_tensor *ag_slice(ag_tensor *x, int dim, int64_t start, int64_t stop, int64_t step);
+AG_API ag_tensor *ag_narrow(ag_tensor *x, int dim, int64_t start, int64_t length);
+AG_API ag_tensor *ag_cat(ag_tensor *const *tensors, int n, int dim);
+AG_API ag_tensor *ag_stack(ag_tensor *const *tensors, int n, int dim);
+AG_API ag_tensor *ag_flip(ag_tensor *x, ag_ints dims);
+AG_API ag_tensor *ag_tril(ag_tensor *x, int64_t k); /* elements with column - row <= k */
+AG_API ag_tensor *ag_triu(ag_tensor *x, int64_t k); /* elements with column - row >= k */
+AG_API ag_tensor *ag_contiguous(ag_tensor *t); /* t itself when it already is */
+AG_API ag_tensor *ag_to(ag_tensor *t, ag_dtype dtype); /* t itself when it already is */
+AG_API ag_tensor *ag_clone(ag_tensor *t);
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+AG_API ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b); /* all ranks, batches broadcast */
+AG_API ag_tensor *ag_mm(ag_tensor *a, ag_tensor *b);     /* (n, k) (k, m) -> (n, m) */
+AG_API ag_tensor *ag_bmm(ag_tensor *a, ag_tensor *b);    /* (b, n, k) (b, k, m) -> (b, n, m) */
+AG_API ag_tensor *ag_mv(ag_tensor *a, ag_tensor *b);     /* (n, k) (k) -> (n) */
+AG_API ag_tensor *ag_dot(ag_tensor *a, ag_tensor *b);    /* (k) (k) -> () */
+typedef struct {
+    size_t size;
+    double beta, alpha; /* 0: 1 */
+} ag_addmm_options;
+AG_API ag_tensor *ag_addmm(ag_tensor *m, ag_tensor *a, ag_tensor *b,
+                           const ag_addmm_options *); /* beta m + alpha a b */
+AG_API ag_tensor *ag_linear(ag_tensor *x, ag_tensor *weight,
+                            ag_tensor *bias_or_null); /* x weight^T + bias; weight is (out, in) */
+
+/* ---- indexing. Indices are i64 (or i32) tensors; out of range is an error. --------------------- */
+
+AG_API ag_tensor *ag_index_select(ag_tensor *x, int dim, ag_tensor *index); /* index is 1-dim */
+AG_API ag_tensor *ag_gather(ag_tensor *x, int dim, ag_tensor *index); /* y[i][j] = x[index[i][j]][j] */
+AG_API ag_tensor *ag_embedding(ag_tensor *weight, ag_tensor *index);  /* rows of weight */
+AG_API ag_tensor *ag_one_hot(ag_tensor *index, int64_t classes);      /* i64, no gradient */
+AG_API ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, ag_tensor *value);
+
+/* ---- normalisation and losses ------------------------------------------------------------------ */
+
+AG_API ag_tensor *ag_softmax(ag_tensor *x, int dim);     /* e^x / sum e^x */
+AG_API ag_tensor *ag_log_softmax(ag_tensor *x, int dim); /* x - logsumexp x */
+/* (x - mean) / sqrt(var + eps) over the last n dims, times weight plus bias (each may be NULL). */
+AG_API ag_tensor *ag_layer_norm(ag_tensor *x, int n_trailing_dims, ag_tensor *weight_or_null,
+                                ag_tensor *bias_or_null, double eps);
+
+typedef enum { AG_MEAN, AG_SUM, AG_NONE } ag_reduction;
+typedef struct {
+    size_t size;
+    ag_tensor *weight;      /* one per class; NULL: ones */
+    int64_t ignore_index;   /* targets equal to it count nothing; 0: -100 */
+    double label_smoothing; /* in [0, 1] */
+    ag_reduction reduction;
+} ag_loss_options;
+AG_API ag_tensor *ag_mse_loss(ag_tensor *x, ag_tensor *target, const ag_loss_options *);
+/* x: (N, C) or (C) or (N, C, d...) log-probabilities; target: class indices, i64. */
+AG_API ag_tensor *ag_nll_loss(ag_tensor *x, ag_tensor *target, const ag_loss_options *);
+AG_API ag_tensor *ag_cross_entropy(ag_tensor *logits, ag_tensor *target, const ag_loss_options *);
+
+/* ---- in place: the first operand is written, and returned ---------------------------------------- */
+
+AG_API ag_tensor *ag_add_(ag_tensor *x, ag_tensor *b);
+AG_API ag_tensor *ag_sub_(ag_tensor *x, ag_tensor *b);
+AG_API ag_tensor *ag_mul_(ag_tensor *x, ag_tensor *b);
+AG_API ag_tensor *ag_div_(ag_tensor *x, ag_tensor *b);
+AG_API ag_tensor *ag_fill_(ag_tensor *x, double value);
+AG_API ag_tensor *ag_zero_(ag_tensor *x);
+AG_API ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src); /* broadcasts and casts src */
+
+/* ---- training ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t size;
+    double lr; /* 0: 0.001 */
+    double momentum, dampening, weight_decay;
+    bool nesterov;
+} ag_sgd_options;
+typedef struct {
+    size_t size;
+    double lr, beta1, beta2, eps; /* 0: 0.001, 0.9, 0.999, 1e-8 */
+    double weight_decay;
+} ag_adam_options;
+/* Optimisers hold on to their parameters. Steps follow torch.optim. */
+AG_API ag_optimizer *ag_sgd(ag_tensor *const *params, int n, const ag_sgd_options *);
+AG_API ag_optimizer *ag_adam(ag_tensor *const *params, int n, const ag_adam_options *);
+AG_API bool ag_step(ag_optimizer *o); /* parameters without a gradient stay */
+AG_API void ag_optimizer_zero_grad(ag_optimizer *o);
+AG_API void ag_optimizer_set_lr(ag_optimizer *o, double lr);
+AG_API void ag_optimizer_free(ag_optimizer *o);
+
+/* Initialisers, in place, outside the graph; they return x. fan_in = size(1) * the rest after it. */
+AG_API ag_tensor *ag_uniform_(ag_tensor *x, double lo, double hi);
+AG_API ag_tensor *ag_normal_(ag_tensor *x, double mean, double std);
+AG_API ag_tensor *ag_kaiming_uniform_(ag_tensor *x, double slope); /* He et al. 2015 */
+AG_API ag_tensor *ag_kaiming_normal_(ag_tensor *x, double slope);
+AG_API ag_tensor *ag_xavier_uniform_(ag_tensor *x, double gain);   /* Glorot and Bengio 2010 */
+AG_API ag_tensor *ag_xavier_normal_(ag_tensor *x, double gain);
+
+/* ---- files ------------------------------------------------------------------------------------- */
+
+AG_API ag_tensor *ag_load_npy(ag_context *c, const char *path); /* NumPy formats 1.0 to 3.0 */
+AG_API bool ag_save_npy(ag_tensor *t, const char *path);
+AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t, for Graphviz */
+
+#ifdef __cplusplus
+}
+#endif
+
+/* ---- the macros: options by name, numbers as operands ------------------------------------------- */
+
+#ifndef __cplusplus
+
+#define ag_open(...) (ag_open)(AG__OPTIONS(ag_open_options, __VA_ARGS__))
+#define AG__T(...) AG__OPTIONS(ag_tensor_options, __VA_ARGS__)
+#define ag_array(c, values, shape, ...) (ag_array)(c, values, shape, AG__T(__VA_ARGS__))
+#define ag_scalar(c, value, ...) (ag_scalar)(c, value, AG__T(__VA_ARGS__))
+#define ag_from_data(c, p, dtype_, shape, ...) (ag_from_data)(c, p, dtype_, shape, AG__T(__VA_ARGS__))
+#define ag_empty(c, shape, ...) (ag_empty)(c, shape, AG__T(__VA_ARGS__))
+#define ag_zeros(c, shape, ...) (ag_zeros)(c, shape, AG__T(__VA_ARGS__))
+#define ag_ones(c, shape, ...) (ag_ones)(c, shape, AG__T(__VA_ARGS__))
+#define ag_full(c, shape, value, ...) (ag_full)(c, shape, value, AG__T(__VA_ARGS__))
+#define ag_arange(c, a, b, step, ...) (ag_arange)(c, a, b, step, AG__T(__VA_ARGS__))
+#define ag_linspace(c, a, b, n, ...) (ag_linspace)(c, a, b, n, AG__T(__VA_ARGS__))
+#define ag_eye(c, n, ...) (ag_eye)(c, n, AG__T(__VA_ARGS__))
+#define ag_rand(c, shape, ...) (ag_rand)(c, shape, AG__T(__VA_ARGS__))
+#define ag_randn(c, shape, ...) (ag_randn)(c, shape, AG__T(__VA_ARGS__))
+#define ag_randint(c, lo, hi, shape, ...) (ag_randint)(c, lo, hi, shape, AG__T(__VA_ARGS__))
+#define ag_randperm(c, n, ...) (ag_randperm)(c, n, AG__T(__VA_ARGS__))
+#define ag_at(t, ...) ag_at_index(t, AG_DIMS(__VA_ARGS__))
+
+#define ag_backward(t, ...) (ag_backward)(t, AG__OPTIONS(ag_backward_options, __VA_ARGS__))
+#define ag_backward_all(t, n, ...)                                                                 \
+    (ag_backward_all)(t, n, AG__OPTIONS(ag_backward_all_options, __VA_ARGS__))
+#define ag_grad(outputs, n, inputs, m, results, ...)                                               \
+    (ag_grad)(outputs, n, inputs, m, results, AG__OPTIONS(ag_grad_options, __VA_ARGS__))
+#define ag_gradcheck(fn, in, n, user, ...)                                                         \
+    (ag_gradcheck)(fn, in, n, user, AG__OPTIONS(ag_gradcheck_options, __VA_ARGS__))
+#define ag_gradgradcheck(fn, in, n, user, ...)                                                     \
+    (ag_gradgradcheck)(fn, in, n, user, AG__OPTIONS(ag_gradcheck_options, __VA_ARGS__))
+
+#define AG__R(...) AG__OPTIONS(ag_reduce_options, __VA_ARGS__)
+#define ag_sum(x, ...) (ag_sum)(x, AG__R(__VA_ARGS__))
+#define ag_mean(x, ...) (ag_mean)(x, AG__R(__VA_ARGS__))
+#define ag_prod(x, ...) (ag_prod)(x, AG__R(__VA_ARGS__))
+#define ag_amax(x, ...) (ag_amax)(x, AG__R(__VA_ARGS__))
+#define ag_amin(x, ...) (ag_amin)(x, AG__R(__VA_ARGS__))
+#define ag_var(x, ...) (ag_var)(x, AG__R(__VA_ARGS__))
+#define ag_std(x, ...) (ag_std)(x, AG__R(__VA_ARGS__))
+#define ag_logsumexp(x, ...) (ag_logsumexp)(x, AG__R(__VA_ARGS__))
+#define ag_addmm(m, a, b, ...) (ag_addmm)(m, a, b, AG__OPTIONS(ag_addmm_options, __VA_ARGS__))
+#define AG__L(...) AG__OPTIONS(ag_loss_options, __VA_ARGS__)
+#define ag_mse_loss(x, target, ...) (ag_mse_loss)(x, target, AG__L(__VA_ARGS__))
+#define ag_nll_loss(x, target, ...) (ag_nll_loss)(x, target, AG__L(__VA_ARGS__))
+#define ag_cross_entropy(x, target, ...) (ag_cross_entropy)(x, target, AG__L(__VA_ARGS__))
+#define ag_sgd(params, n, ...) (ag_sgd)(params, n, AG__OPTIONS(ag_sgd_options, __VA_ARGS__))
+#define ag_adam(params, n, ...) (ag_adam)(params, n, AG__OPTIONS(ag_adam_options, __VA_ARGS__))
+
+static inline ag_operand ag_operand_tensor(ag_tensor *t)
+{
+    return (ag_operand){ t, 0, AG_OPERAND_TENSOR };
+}
+static inline ag_operand ag_operand_null(void *null)
+{
+    return (ag_operand){ (ag_tensor *)null, 0, AG_OPERAND_TENSOR };
+}
+static inline ag_operand ag_operand_integer(int64_t v)
+{
+    return (ag_operand){ NULL, (double)v, AG_OPERAND_INTEGER };
+}
+static inline ag_operand ag_operand_real(double v)
+{
+    return (ag_operand){ NULL, v, AG_OPERAND_REAL };
+}
+#define AG__SELECT(v)                                                                              \
+    _Generic((v), ag_tensor *: ag_operand_tensor, void *: ag_operand_null,                         \
+             float: ag_operand_real, double: ag_operand_real, long double: ag_operand_real,        \
+             default: ag_operand_integer)
+/* The argument's text appears once where the compiler can hold it in a variable, so that deep
+ * nesting stays linear; the portable form repeats it. */
+#ifdef __GNUC__
+#define AG__OPERAND_AS(v, name)                                                                    \
+    __extension__({                                                                                \
+        __auto_type name = (v);                                                                    \
+        AG__SELECT(name)(name);                                                                    \
+    })
+#define AG__OPERAND(v) AG__OPERAND_AS(v, AG__CAT(ag__v, __COUNTER__))
+#else
+#define AG__OPERAND(v) AG__SELECT(v)(v)
+#endif
+#define AG__BINARY(f, a, b) ag_call_binary(f, AG__OPERAND(a), AG__OPERAND(b))
+#define AG__TERNARY(f, a, b, w) ag_call_ternary(f, AG__OPERAND(a), AG__OPERAND(b), AG__OPERAND(w))
+
+#define ag_add(a, b) AG__BINARY(ag_add, a, b)
+#define ag_sub(a, b) AG__BINARY(ag_sub, a, b)
+#define ag_mul(a, b) AG__BINARY(ag_mul, a, b)
+#define ag_div(a, b) AG__BINARY(ag_div, a, b)
+#define ag_pow(a, b) AG__BINARY(ag_pow, a, b)
+#define ag_fmod(a, b) AG__BINARY(ag_fmod, a, b)
+#define ag_remainder(a, b) AG__BINARY(ag_remainder, a, b)
+#define ag_atan2(a, b) AG__BINARY(ag_atan2, a, b)
+#define ag_hypot(a, b) AG__BINARY(ag_hypot, a, b)
+#define ag_maximum(a, b) AG__BINARY(ag_maximum, a, b)
+#define ag_minimum(a, b) AG__BINARY(ag_minimum, a, b)
+#define ag_logaddexp(a, b) AG__BINARY(ag_logaddexp, a, b)
+#define ag_xlogy(a, b) AG__BINARY(ag_xlogy, a, b)
+#define ag_copysign(a, b) AG__BINARY(ag_copysign, a, b)
+#define ag_eq(a, b) AG__BINARY(ag_eq, a, b)
+#define ag_ne(a, b) AG__BINARY(ag_ne, a, b)
+#define ag_lt(a, b) AG__BINARY(ag_lt, a, b)
+#define ag_le(a, b) AG__BINARY(ag_le, a, b)
+#define ag_gt(a, b) AG__BINARY(ag_gt, a, b)
+#define ag_ge(a, b) AG__BINARY(ag_ge, a, b)
+#define ag_logical_and(a, b) AG__BINARY(ag_logical_and, a, b)
+#define ag_logical_or(a, b) AG__BINARY(ag_logical_or, a, b)
+#define ag_where(cond, a, b) AG__TERNARY(ag_where, cond, a, b)
+#define ag_lerp(a, b, w) AG__TERNARY(ag_lerp, a, b, w)
+#define ag_masked_fill(x, mask, v) AG__TERNARY(ag_masked_fill, x, mask, v)
+#define ag_add_(a, b) AG__BINARY(ag_add_, a, b)
+#define ag_sub_(a, b) AG__BINARY(ag_sub_, a, b)
+#define ag_mul_(a, b) AG__BINARY(ag_mul_, a, b)
+#define ag_div_(a, b) AG__BINARY(ag_div_, a, b)
+
+#endif /* __cplusplus */
+
+#endif /* AUTOGRAD_H */

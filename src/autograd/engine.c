@@ -1,0 +1,557 @@
+/*
+ * The backward pass.
+ *
+ * 1. Discover: from the roots, depth first and without recursion, every reachable node gets a visit
+ *    (its record in this pass) that counts the edges leading to it. On the way back each visit
+ *    learns whether it is needed, that is, leads to a wanted input.
+ * 2. Run: a node is ready when all its edges have delivered. The ready queue is a heap by sequence
+ *    number, so that the newest operation runs first and accumulators before all. A rule's results
+ *    are brought to the shape and dtype of the operand, and added up in the visit they belong to.
+ * 3. Commit: only now, when nothing can fail any more, .grad fields are written and saved values are
+ *    given up. A pass that fails leaves everything as it was and can be repeated.
+ *
+ * An undefined gradient (NULL) is zero that was never computed; it stays undefined.
+ *
+ * Note [passes inside passes]
+ * A rule or callback may start another pass over the same nodes. Each pass has its own visits; a
+ * node points at the innermost one, which remembers the one it covers.
+ */
+#include <string.h>
+
+#include "autograd/meta.h"
+#include "autograd/node.h"
+
+typedef struct ag__visit {
+    ag_node *node;
+    struct ag__visit *outer;  /* the same node in the pass around this one */
+    struct ag__visit *next;   /* all visits of the pass */
+    struct ag__visit *parent; /* discovery: where to go back to */
+    uint64_t pass;
+    int32_t missing;   /* edges that have not delivered */
+    int32_t next_edge; /* discovery */
+    bool reached;      /* from a root */
+    bool wanted;       /* an input of the pass: its gradient is kept */
+    bool needed;       /* it runs, or leads to something wanted */
+    bool ran;
+    ag_tensor *grads[]; /* of the node's outputs; at commit, what .grad becomes or is added */
+} visit;
+
+typedef struct {
+    ag_context *c;
+    uint64_t id;
+    bool retain_graph, create_graph, grad_was_enabled;
+    bool all;       /* no inputs were named: every leaf is wanted */
+    visit *visits;
+    visit **heap;   /* the ready queue */
+    int heap_n;
+    size_t heap_room;
+    int max_in;
+    ag_tensor **out; /* results of a rule, max_in of them */
+} pass;
+
+static size_t visit_bytes(const ag_node *n)
+{
+    return sizeof(visit) + n->n_out * sizeof(ag_tensor *);
+}
+
+/* ---- discovery ---- */
+
+static visit *pass_visit_of(const pass *p, const ag_node *n)
+{
+    return n->visit && n->visit->pass == p->id ? n->visit : NULL;
+}
+
+/* The visit of n in this pass, made if need be; NULL when out of memory. */
+static visit *pass_visit(pass *p, ag_node *n)
+{
+    visit *v = pass_visit_of(p, n);
+    if (v)
+        return v;
+    v = ag__alloc(p->c, visit_bytes(n));
+    if (!v)
+        return NULL;
+    memset(v, 0, visit_bytes(n));
+    v->node = ag__node_ref(n);
+    v->outer = n->visit;
+    v->pass = p->id;
+    v->next = p->visits;
+    p->visits = v;
+    n->visit = v;
+    if (n->n_in > p->max_in)
+        p->max_in = n->n_in;
+    return v;
+}
+
+static bool visit_leads_on(const visit *v) { return v->needed || v->wanted; }
+
+/* Post-order walk from root, over edges; fails for lack of memory only. An edge to a visit that was
+ * reached before leads to a finished one, since graphs have no cycles. */
+static bool pass_discover(pass *p, ag_node *root)
+{
+    visit *v = pass_visit(p, root);
+    if (!v || v->reached)
+        return v != NULL;
+    v->reached = true;
+    for (;;) {
+        if (v->next_edge < v->node->n_in) {
+            ag_node *to = v->node->edges[v->next_edge++].node;
+            visit *w = to ? pass_visit(p, to) : NULL;
+            if (!to)
+                continue;
+            if (!w)
+                return false;
+            w->missing++;
+            if (w->reached) {
+                v->needed = v->needed || visit_leads_on(w);
+            } else {
+                w->reached = true;
+                w->parent = v;
+                v = w;
+            }
+        } else if (v->parent) {
+            v->parent->needed = v->parent->needed || visit_leads_on(v);
+            v = v->parent;
+        } else {
+            return true;
+        }
+    }
+}
+
+/* ---- the ready queue ---- */
+
+static bool heap_before(const visit *a, const visit *b) { return a->node->seq > b->node->seq; }
+
+static bool heap_push(pass *p, visit *v)
+{
+    if ((size_t)p->heap_n == p->heap_room) {
+        const size_t room = p->heap_room ? 2 * p->heap_room : 16;
+        visit **bigger = ag__alloc(p->c, room * sizeof *bigger);
+        if (!bigger)
+            return false;
+        if (p->heap_n)
+            memcpy(bigger, p->heap, (size_t)p->heap_n * sizeof *bigger);
+        ag__free(p->c, p->heap, p->heap_room * sizeof *bigger);
+        p->heap = bigger;
+        p->heap_room = room;
+    }
+    int i = p->heap_n++;
+    for (; i > 0 && heap_before(v, p->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        p->heap[i] = p->heap[(i - 1) / 2];
+    p->heap[i] = v;
+    return true;
+}
+
+static visit *heap_pop(pass *p)
+{
+    visit *top = p->heap[0], *last = p->heap[--p->heap_n];
+    int i = 0;
+    for (;;) {
+        int k = 2 * i + 1;
+        if (k >= p->heap_n)
+            break;
+        if (k + 1 < p->heap_n && heap_before(p->heap[k + 1], p->heap[k]))
+            k++;
+        if (!heap_before(p->heap[k], last))
+            break;
+        p->heap[i] = p->heap[k];
+        i = k;
+    }
+    p->heap[i] = last;
+    return top;
+}
+
+/* ---- running ---- */
+
+/* Nobody else can see the buffer, and a plain loop may write it. */
+static bool pass_owns(const ag_tensor *t)
+{
+    return t->refs == 1 && t->storage->refs == 1 && !t->storage->borrowed && ag__is_contiguous(t);
+}
+
+/* dst += g, of the same shape and dtype. Pointwise kernels do not allocate. */
+static void pass_add_in_place(ag_tensor *dst, ag_tensor *g)
+{
+    static const ag__attrs none = { 0 };
+    const ag__call call = { ag__ops[AG_OP_add], dst->c, (ag_tensor *[]){ dst, g }, 2, &none };
+    call.op->kernel(&call, &dst);
+}
+
+/* Adds g to *slot, which owns its tensor. */
+static bool pass_deliver(pass *p, ag_tensor **slot, ag_tensor *g)
+{
+    if (!*slot) {
+        *slot = ag__tensor_ref(g);
+        return true;
+    }
+    if (!p->create_graph && pass_owns(*slot)) {
+        pass_add_in_place(*slot, g);
+        return true;
+    }
+    ag_tensor *sum = (ag_add)(*slot, g);
+    if (!sum)
+        return false;
+    ag__tensor_unref(*slot);
+    *slot = ag__tensor_ref(sum);
+    return true;
+}
+
+/* g as the operand behind the edge wants it: its shape and its dtype. */
+static ag_tensor *pass_repair(const ag__edge *e, ag_tensor *g)
+{
+    const ag__output *o = &e->node->outputs[e->nr];
+    g = ag__sum_to(g, (ag_ints){ o->shape, o->ndim });
+    return g && g->dtype != o->dtype ? ag_to(g, (ag_dtype)o->dtype) : g;
+}
+
+static bool pass_run_rule(pass *p, visit *v)
+{
+    ag_node *n = v->node;
+    static const ag__attrs none = { 0 };
+    if (!ag__node_check_saved(n))
+        return false;
+    memset(p->out, 0, n->n_in * sizeof *p->out);
+    ag__rule rule = { n->op, p->c, n, n->attrs ? n->attrs : &none, v->grads, p->out };
+    if (!n->op->vjp(&rule))
+        return ag__failed(p->c) ? false
+                                : ag_fail(p->c, AG_ERR_INTERNAL, "%s failed", n->op->node_name);
+    for (int i = 0; i < n->n_in; i++) {
+        const ag__edge *e = &n->edges[i];
+        if (!p->out[i] || !e->node)
+            continue;
+        visit *w = e->node->visit;
+        if (!p->all && !w->needed && !w->wanted)
+            continue;
+        ag_tensor *g = pass_repair(e, p->out[i]);
+        if (!g || !pass_deliver(p, &w->grads[e->nr], g))
+            return false;
+    }
+    return true;
+}
+
+static bool pass_run_node(pass *p, visit *v)
+{
+    ag_node *n = v->node;
+    bool any = false;
+    for (int j = 0; j < n->n_out; j++)
+        any = any || v->grads[j];
+    v->ran = n->op->vjp && (p->all || v->needed);
+    if (v->ran && any) {
+        ag_scope *s = ag_scope_begin(p->c);
+        const bool ok = s && pass_run_rule(p, v);
+        ag_scope_end(s);
+        if (!ok)
+            return false;
+    }
+    bool kept = v->wanted || !n->op->vjp;
+    for (int j = 0; j < n->n_out; j++)
+        kept = kept || n->outputs[j].retains;
+    for (int j = 0; j < n->n_out && !kept; j++) {
+        ag__tensor_unref(v->grads[j]);
+        v->grads[j] = NULL;
+    }
+    for (int i = 0; i < n->n_in; i++) {
+        visit *w = n->edges[i].node ? n->edges[i].node->visit : NULL;
+        if (w && --w->missing == 0 && !heap_push(p, w))
+            return false;
+    }
+    return true;
+}
+
+static bool pass_run(pass *p)
+{
+    if (p->max_in) {
+        p->out = ag__alloc(p->c, (size_t)p->max_in * sizeof *p->out);
+        if (!p->out)
+            return false;
+    }
+    for (visit *v = p->visits; v; v = v->next)
+        if (v->reached && v->missing == 0 && !heap_push(p, v))
+            return false;
+    while (p->heap_n)
+        if (!pass_run_node(p, heap_pop(p)))
+            return false;
+    return true;
+}
+
+/* ---- commit ---- */
+
+/* Turns *g into what t's .grad becomes, g itself when nobody else holds it, a copy or a sum. It is
+ * left alone when it will be added to the present gradient in place. */
+static bool pass_prepare_grad(const pass *p, const ag_tensor *t, ag_tensor **g)
+{
+    ag_tensor *old = t->meta->grad;
+    if (old ? !p->create_graph && !ag__wants_grad(old) : p->create_graph || pass_owns(*g))
+        return true;
+    ag_tensor *next = old ? (ag_add)(old, *g) : ag_clone(*g);
+    if (!next)
+        return false;
+    ag__tensor_unref(*g);
+    *g = ag__tensor_ref(next);
+    return true;
+}
+
+static void pass_commit_grad(const pass *p, ag_tensor *t, ag_tensor *g)
+{
+    ag_tensor *old = t->meta->grad;
+    if (!old || p->create_graph || ag__wants_grad(old)) {
+        ag__meta_set_grad(t, ag__tensor_ref(g));
+        return;
+    }
+    pass_add_in_place(old, g);
+    ag__bump_version(old, "AccumulateGrad");
+}
+
+/* The tensor whose .grad output j of v feeds, or NULL. */
+static ag_tensor *pass_target(const pass *p, const visit *v, int j)
+{
+    if (!v->grads[j])
+        return NULL;
+    if (v->node->leaf)
+        return p->all || v->wanted ? v->node->leaf : NULL;
+    return v->node->outputs[j].retains;
+}
+
+static bool pass_prepare(pass *p)
+{
+    for (visit *v = p->visits; v; v = v->next)
+        for (int j = 0; j < v->node->n_out; j++) {
+            const ag_tensor *t = pass_target(p, v, j);
+            if (t && !pass_prepare_grad(p, t, &v->grads[j]))
+                return false;
+        }
+    return true;
+}
+
+static void pass_commit(pass *p, bool accumulate)
+{
+    for (visit *v = p->visits; v; v = v->next) {
+        for (int j = 0; j < v->node->n_out && accumulate; j++) {
+            ag_tensor *t = pass_target(p, v, j);
+            if (t)
+                pass_commit_grad(p, t, v->grads[j]);
+        }
+        if (v->ran && !p->retain_graph)
+            ag__node_release_saved(v->node);
+    }
+}
+
+static void pass_end(pass *p)
+{
+    p->c->grad_enabled = p->grad_was_enabled;
+    for (visit *v = p->visits, *next; v; v = next) {
+        next = v->next;
+        v->node->visit = v->outer;
+        for (int j = 0; j < v->node->n_out; j++)
+            ag__tensor_unref(v->grads[j]);
+        ag_node *n = v->node;
+        ag__free(p->c, v, visit_bytes(n));
+        ag__node_unref(n);
+    }
+    ag__free(p->c, p->heap, p->heap_room * sizeof *p->heap);
+    ag__free(p->c, p->out, (size_t)p->max_in * sizeof *p->out);
+}
+
+/* ---- roots ---- */
+
+static bool root_check(ag_context *c, ag_tensor *t, int i, ag_tensor *g)
+{
+    ag__shape_text a, b;
+    if (!t)
+        return ag_fail(c, AG_ERR_VALUE, "ag_backward: tensor %d is NULL", i);
+    if (t->c != c || (g && g->c != c))
+        return ag_fail(c, AG_ERR_VALUE, "ag_backward: tensor %d or its gradient is of another context", i);
+    if (!ag__wants_grad(t))
+        return ag_fail(c, AG_ERR_GRAD,
+                       "element %d of tensors does not require grad and does not have a grad_fn", i);
+    if (!g && t->numel != 1)
+        return ag_fail(c, AG_ERR_GRAD, "grad can be implicitly created only for scalar outputs");
+    if (g && !ag__same_shape(ag__sizes(g), ag__sizes(t)))
+        return ag_fail(c, AG_ERR_SHAPE,
+                       "Mismatch in shape: grad_output[%d] has a shape of %s and output[%d] has a shape "
+                       "of %s.",
+                       i, ag__shape_string(&a, ag__sizes(g)), i, ag__shape_string(&b, ag__sizes(t)));
+    if (g && !ag__is_float((ag_dtype)g->dtype))
+        return ag_fail(c, AG_ERR_DTYPE, "gradient %d has dtype %s; gradients are floating point", i,
+                       ag_dtype_name((ag_dtype)g->dtype));
+    return true;
+}
+
+static ag_tensor *root_ones(const ag_tensor *t)
+{
+    ag_tensor *one = ag__give(ag__tensor_new(t->c, (ag_dtype)t->dtype, t->ndim, t->dims));
+    if (one)
+        ag__store((ag_dtype)t->dtype, one->storage->data, 0, 1);
+    return one;
+}
+
+/* Puts t's gradient (ones when g is NULL) into the visit of the node that made t. */
+static bool root_deliver(pass *p, ag_tensor *t, ag_tensor *g)
+{
+    ag__edge e;
+    if (!ag__gradient_edge(t, &e))
+        return false;
+    bool ok = pass_discover(p, e.node);
+    g = g && g->dtype != t->dtype ? ag_to(g, (ag_dtype)t->dtype) : g ? g : root_ones(t);
+    ok = ok && g && pass_deliver(p, &e.node->visit->grads[e.nr], g);
+    ag__node_unref(e.node);
+    return ok;
+}
+
+/* ---- the passes that users start ---- */
+
+typedef struct {
+    ag_tensor *const *roots;
+    ag_tensor *const *gradients; /* NULL: ones */
+    int n_roots;
+    ag_tensor *const *inputs;
+    int n_inputs;
+    ag_tensor **results; /* NULL: accumulate into .grad */
+    bool retain_graph, create_graph;
+    const ag_grad_options *grad;
+} pass_request;
+
+/* Marks the visits of the inputs, before discovery; with results NULL an input that is no leaf
+ * retains its gradient. */
+static bool pass_want_inputs(pass *p, const pass_request *r)
+{
+    for (int i = 0; i < r->n_inputs; i++) {
+        ag_tensor *t = r->inputs[i];
+        ag__edge e;
+        if ((!r->results && !ag_retain_grad(t)) || !ag__gradient_edge(t, &e))
+            return false;
+        visit *v = pass_visit(p, e.node);
+        ag__node_unref(e.node);
+        if (!v)
+            return false;
+        v->wanted = true;
+    }
+    return true;
+}
+
+/* The gradient that reached input t, or NULL. */
+static ag_tensor *pass_found(const pass *p, const ag_tensor *t)
+{
+    const ag_node *n = t->grad_fn ? t->grad_fn : t->meta ? t->meta->accumulator : NULL;
+    const visit *v = n ? pass_visit_of(p, n) : NULL;
+    return v ? v->grads[t->output_nr] : NULL;
+}
+
+/* Writes results[] when all are there; a result of our own is given to the innermost scope. */
+static bool pass_collect(pass *p, const pass_request *r)
+{
+    for (int i = 0; i < r->n_inputs; i++)
+        if (!pass_found(p, r->inputs[i]) && !r->grad->allow_unused && !r->grad->materialize_grads)
+            return ag_fail(p->c, AG_ERR_GRAD,
+                           "One of the differentiated Tensors appears to not have been used in the "
+                           "graph. Set allow_unused=True if this is the desired behavior. [input %d]",
+                           i);
+    for (int i = 0; i < r->n_inputs; i++) {
+        ag_tensor *g = pass_found(p, r->inputs[i]);
+        if (!g && r->grad->materialize_grads) {
+            g = ag_zeros_like(r->inputs[i]);
+            if (!g)
+                return false;
+        }
+        r->results[i] = ag__lend(g);
+    }
+    return true;
+}
+
+static bool pass_perform(ag_context *c, const pass_request *r)
+{
+    pass p = { .c = c, .id = ++c->pass, .retain_graph = r->retain_graph || r->create_graph,
+               .create_graph = r->create_graph, .grad_was_enabled = c->grad_enabled,
+               .all = !r->inputs };
+    c->grad_enabled = r->create_graph;
+    ag_scope *s = ag_scope_begin(c);
+    bool ok = s && pass_want_inputs(&p, r);
+    for (int i = 0; i < r->n_roots && ok; i++)
+        ok = root_deliver(&p, r->roots[i], r->gradients ? r->gradients[i] : NULL);
+    ok = ok && pass_run(&p);
+    if (!r->results)
+        ok = ok && pass_prepare(&p);
+    ag_scope_end(s);
+    if (r->results)
+        ok = ok && pass_collect(&p, r);
+    if (ok)
+        pass_commit(&p, !r->results);
+    pass_end(&p);
+    return ok;
+}
+
+/* The context of the first tensor that is there. */
+static ag_context *pass_context(ag_tensor *const *tensors, int n)
+{
+    for (int i = 0; tensors && i < n; i++)
+        if (tensors[i])
+            return tensors[i]->c;
+    return NULL;
+}
+
+static bool pass_check_inputs(ag_context *c, const char *op, ag_tensor *const *inputs, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (!inputs[i] || inputs[i]->c != c)
+            return ag_fail(c, AG_ERR_VALUE, "%s: input %d is %s", op, i,
+                           inputs[i] ? "of another context" : "NULL");
+        if (!ag__wants_grad(inputs[i]))
+            return ag_fail(c, AG_ERR_GRAD,
+                           "One of the differentiated Tensors does not require grad [input %d]", i);
+    }
+    return true;
+}
+
+bool (ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_options *options)
+{
+    static const ag_backward_all_options none = { .size = sizeof none };
+    const ag_backward_all_options *o = options ? options : &none;
+    ag_context *c = pass_context(tensors, n);
+    if (!c)
+        return false;
+    if (o->inputs && o->n_inputs <= 0)
+        return ag_fail(c, AG_ERR_GRAD, "`inputs` argument to `backward()` cannot be empty.");
+    for (int i = 0; i < n; i++)
+        if (!root_check(c, tensors[i], i, o->gradients ? o->gradients[i] : NULL))
+            return false;
+    if (o->inputs && !pass_check_inputs(c, "ag_backward", o->inputs, o->n_inputs))
+        return false;
+    const pass_request r = { .roots = tensors, .gradients = o->gradients, .n_roots = n,
+                             .inputs = o->inputs, .n_inputs = o->inputs ? o->n_inputs : 0,
+                             .retain_graph = o->retain_graph, .create_graph = o->create_graph };
+    return pass_perform(c, &r);
+}
+
+bool (ag_backward)(ag_tensor *t, const ag_backward_options *options)
+{
+    static const ag_backward_options none = { .size = sizeof none };
+    const ag_backward_options *o = options ? options : &none;
+    const ag_backward_all_options all = { .size = sizeof all, .gradients = &o->gradient,
+                                          .retain_graph = o->retain_graph,
+                                          .create_graph = o->create_graph, .inputs = o->inputs,
+                                          .n_inputs = o->n_inputs };
+    return (ag_backward_all)(&t, 1, &all);
+}
+
+bool (ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs, int n_inputs,
+               ag_tensor **results, const ag_grad_options *options)
+{
+    static const ag_grad_options none = { .size = sizeof none };
+    const ag_grad_options *o = options ? options : &none;
+    ag_context *c = pass_context(outputs, n_outputs);
+    if (!c)
+        return false;
+    if (!inputs || n_inputs <= 0 || !results)
+        return ag_fail(c, AG_ERR_VALUE, "ag_grad: grad requires non-empty inputs.");
+    if (o->batched)
+        return ag_fail(c, AG_ERR_UNSUPPORTED, "ag_grad: .batched is not supported");
+    for (int i = 0; i < n_outputs; i++)
+        if (!root_check(c, outputs[i], i, o->grad_outputs ? o->grad_outputs[i] : NULL))
+            return false;
+    if (!pass_check_inputs(c, "ag_grad", inputs, n_inputs))
+        return false;
+    const pass_request r = { .roots = outputs, .gradients = o->grad_outputs, .n_roots = n_outputs,
+                             .inputs = inputs, .n_inputs = n_inputs, .results = results,
+                             .retain_graph = o->retain_graph, .create_graph = o->create_graph,
+                             .grad = o };
+    return pass_perform(c, &r);
+}

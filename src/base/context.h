@@ -1,0 +1,70 @@
+/*
+ * The context: all state of the library, in one struct. There are no other globals but constant
+ * tables. It is a plain record; the files beside it hold the functions that act on each part.
+ *
+ * A closed context stays in memory while tensors that were retained beyond scopes still live; the
+ * last one of them frees it (ag__context_unref).
+ */
+#ifndef AG_BASE_CONTEXT_H
+#define AG_BASE_CONTEXT_H
+
+#include <autograd.h>
+
+#include "base/compiler.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+enum { AG_MESSAGE_MAX = 2048 };
+
+/* What a scope owns: the first member of ag_tensor. `scope` is NULL when no scope owns it. */
+typedef struct ag__owned {
+    struct ag__owned *prev, *next;
+    ag_scope *scope;
+} ag__owned;
+
+/* A scope is a ring of owned things, and knows the scope around it. */
+struct ag_scope {
+    ag_context *c;
+    ag_scope *parent;
+    ag__owned ring;
+};
+
+typedef struct { ag_scope *scope; bool grad; } ag__frame; /* what a rule or callback may disturb */
+
+struct ag_context {
+    ag__memory memory;
+    ag_scope root;         /* the outermost scope */
+    ag_scope *scope;       /* the innermost one */
+    bool grad_enabled;     /* record nodes */
+    bool inference;        /* inference mode */
+    bool closed;
+    int64_t refs;          /* 1 for the open context and 1 for each living tensor and node */
+    uint64_t next_seq;     /* sequence number of the next node */
+    uint64_t pass;         /* number of the newest backward pass */
+    ag__owned grads;       /* ring of the autograd records that hold a .grad: see autograd/meta.h */
+    struct ag_node *dying; /* stack of nodes to be freed: see autograd/node.c */
+    bool reaping;
+    int64_t tensors, nodes;
+    size_t saved_bytes;
+    ag__random random;
+    int threads;
+    void (*log)(ag_context *c, const char *message, void *user);
+    void *log_user;
+    void (*on_error)(ag_context *c, const ag_status *status);
+    ag_status status;
+    char message[AG_MESSAGE_MAX];
+};
+
+/* Set by the tensor layer when it is linked in: gives up one thing that a scope owns. */
+void ag__owned_release(ag__owned *o);
+/* Set by the autograd layer: drops the .grad of every tensor, which breaks x.grad -> grad_fn -> x. */
+void ag__context_clear_grads(ag_context *c);
+
+void ag__context_unref(ag_context *c);
+static inline void ag__context_ref(ag_context *c) { c->refs++; }
+
+/* Puts o into the innermost scope of c, out of any other. */
+void ag__scope_add(ag_context *c, ag__owned *o);
+void ag__scope_remove(ag__owned *o);
+
+#endif

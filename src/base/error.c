@@ -1,0 +1,55 @@
+/* The first error of a context, its message, and the hook that is told. */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void error_set(ag_context *c, ag_code code, const char *format, va_list args)
+{
+    if (!c || c->status.code != AG_OK)
+        return;
+    vsnprintf(c->message, sizeof c->message, format, args);
+    c->status = (ag_status){ code, c->message };
+    if (c->on_error)
+        c->on_error(c, &c->status);
+}
+
+bool ag_fail(ag_context *c, ag_code code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    error_set(c, code, format, args);
+    va_end(args);
+    return false;
+}
+
+void *ag__fail(ag_context *c, ag_code code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    error_set(c, code, format, args);
+    va_end(args);
+    return NULL;
+}
+
+const ag_status *ag_error(ag_context *c) { return c && c->status.code != AG_OK ? &c->status : NULL; }
+
+void ag_error_clear(ag_context *c)
+{
+    if (c)
+        c->status = (ag_status){ AG_OK, NULL };
+}
+
+void ag__log(ag_context *c, const char *message)
+{
+    if (c->log)
+        c->log(c, message, c->log_user);
+}
+
+void ag_print_and_exit(ag_context *c, const ag_status *status)
+{
+    (void)c;
+    fprintf(stderr, "autograd: %s\n", status->message);
+    exit(1);
+}

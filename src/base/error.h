@@ -1,0 +1,16 @@
+/*
+ * Errors: the context keeps the first one until it is cleared. Functions that return a pointer end
+ * in `return ag__fail(c, code, ...)`, bool functions in `return ag_fail(c, code, ...)`.
+ */
+#ifndef AG_BASE_ERROR_H
+#define AG_BASE_ERROR_H
+
+#include "base/context.h"
+
+void *ag__fail(ag_context *c, ag_code code, const char *format, ...) AG_FORMAT(3, 4); /* NULL */
+static inline bool ag__failed(const ag_context *c) { return c->status.code != AG_OK; }
+
+/* A warning for the user's log hook, if there is one. */
+void ag__log(ag_context *c, const char *message);
+
+#endif

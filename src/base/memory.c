@@ -1,0 +1,224 @@
+/* See memory.h for how it works. */
+#include "base/memory.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { SLAB_BYTES = 64 * 1024, ALIGNMENT = 64 };
+
+/* A block from the user's allocator remembers where it really starts, right before its data. */
+typedef struct { void *start; size_t bytes; } memory_origin;
+
+static void *memory_system_alloc(ag__memory *m, size_t bytes)
+{
+    const size_t extra = sizeof(memory_origin) + ALIGNMENT;
+    if (bytes > SIZE_MAX / 2 - extra)
+        return NULL;
+    char *start = m->allocator.allocate(bytes + extra, m->allocator.user);
+    if (!start)
+        return NULL;
+    m->system_calls++;
+    uintptr_t at = (uintptr_t)start + sizeof(memory_origin);
+    char *p = start + sizeof(memory_origin) + (ALIGNMENT - at % ALIGNMENT) % ALIGNMENT;
+    memory_origin origin = { start, bytes + extra };
+    memcpy(p - sizeof origin, &origin, sizeof origin);
+    return p;
+}
+
+static void memory_system_free(const ag_allocator *allocator, void *p)
+{
+    memory_origin origin;
+    memcpy(&origin, (char *)p - sizeof origin, sizeof origin);
+    allocator->release(origin.start, origin.bytes, allocator->user);
+}
+
+/* The class of a large size, and in *rounded what a block of that class holds. -1: too large. */
+static int memory_large_class(size_t bytes, size_t *rounded)
+{
+    size_t base = AG_SMALL_MAX;
+    int class = 0;
+    while (base < bytes / 2 + bytes % 2) {
+        if (base > SIZE_MAX / 8)
+            return -1;
+        base *= 2;
+        class += 4;
+    }
+    for (int quarter = 1; quarter <= 4; quarter++)
+        if (base + base / 4 * (size_t)quarter >= bytes) {
+            *rounded = base + base / 4 * (size_t)quarter;
+            return class + quarter - 1 < AG_LARGE_CLASSES ? class + quarter - 1 : -1;
+        }
+    return -1;
+}
+
+static void *memory_small_alloc(ag__memory *m, int class)
+{
+    ag__block *b = m->small[class];
+    const size_t bytes = (size_t)class * 16;
+    if (AG_LIKELY(b != NULL)) {
+        m->small[class] = b->next;
+        m->cached -= bytes;
+        return b;
+    }
+    if ((size_t)(m->slab_end - m->slab_at) < bytes) {
+        ag__block *slab = memory_system_alloc(m, SLAB_BYTES);
+        if (!slab)
+            return NULL;
+        slab->next = m->slabs;
+        m->slabs = slab;
+        m->slab_at = (char *)slab + ALIGNMENT;
+        m->slab_end = (char *)slab + SLAB_BYTES;
+    }
+    void *p = m->slab_at;
+    m->slab_at += bytes;
+    return p;
+}
+
+static void *memory_large_alloc(ag__memory *m, size_t bytes)
+{
+    size_t rounded = 0;
+    int class = memory_large_class(bytes, &rounded);
+    if (class < 0)
+        return NULL;
+    ag__block *b = m->large[class];
+    if (b) {
+        m->large[class] = b->next;
+        m->cached -= rounded;
+        return b;
+    }
+    return memory_system_alloc(m, rounded);
+}
+
+static bool memory_fault(ag__memory *m)
+{
+    if (AG_LIKELY(m->fault_in == 0))
+        return false;
+    if (m->fault_in > 1) {
+        m->fault_in--;
+        return false;
+    }
+    if (!m->fault_persists)
+        m->fault_in = 0;
+    return true;
+}
+
+void *ag__alloc(ag_context *c, size_t bytes)
+{
+    ag__memory *m = &c->memory;
+    void *p = NULL;
+    m->allocations++;
+    if (!memory_fault(m))
+        p = bytes <= AG_SMALL_MAX ? memory_small_alloc(m, (int)((bytes + 15) / 16) + !bytes)
+                                  : memory_large_alloc(m, bytes);
+    if (AG_UNLIKELY(!p))
+        return ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
+    m->current += bytes;
+    if (m->current > m->peak)
+        m->peak = m->current;
+    return p;
+}
+
+void ag__free(ag_context *c, void *p, size_t bytes)
+{
+    if (!p)
+        return;
+    ag__memory *m = &c->memory;
+    ag__block *b = p;
+    m->current -= bytes;
+    if (bytes <= AG_SMALL_MAX) {
+        int class = (int)((bytes + 15) / 16) + !bytes;
+        b->next = m->small[class];
+        m->small[class] = b;
+        m->cached += (size_t)class * 16;
+        return;
+    }
+    size_t rounded = 0;
+    int class = memory_large_class(bytes, &rounded);
+    b->next = m->large[class];
+    m->large[class] = b;
+    m->cached += rounded;
+}
+
+static void memory_free_list(ag__memory *m, ag__block *b)
+{
+    while (b) {
+        ag__block *next = b->next;
+        memory_system_free(&m->allocator, b);
+        b = next;
+    }
+}
+
+void ag__memory_init(ag__memory *m, ag_allocator allocator)
+{
+    memset(m, 0, sizeof *m);
+    m->allocator = allocator;
+}
+
+void ag__memory_release(ag__memory *m)
+{
+    for (int i = 0; i < AG_LARGE_CLASSES; i++)
+        memory_free_list(m, m->large[i]);
+    memory_free_list(m, m->slabs);
+}
+
+/* Strings leave the context, so they carry the allocator that must free them. */
+typedef struct { ag_allocator allocator; size_t bytes; } memory_string;
+
+char *ag__string(ag_context *c, const char *text, size_t length)
+{
+    c->memory.allocations++;
+    memory_string *s = NULL;
+    if (!memory_fault(&c->memory) && length < SIZE_MAX / 2)
+        s = c->memory.allocator.allocate(sizeof *s + length + 1, c->memory.allocator.user);
+    if (!s)
+        return ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", length);
+    *s = (memory_string){ c->memory.allocator, sizeof *s + length + 1 };
+    char *copy = (char *)(s + 1);
+    memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+void ag_free(void *p)
+{
+    if (!p)
+        return;
+    memory_string *s = (memory_string *)p - 1;
+    ag_allocator allocator = s->allocator;
+    allocator.release(s, s->bytes, allocator.user);
+}
+
+bool ag__mul_fits(int64_t a, int64_t b, int64_t *product)
+{
+    if (a < 0 || b < 0 || (b > 0 && a > INT64_MAX / b))
+        return false;
+    *product = a * b;
+    return true;
+}
+
+void (ag_memory_stats)(ag_context *c, ag_memory_statistics *stats)
+{
+    if (!c || !stats)
+        return;
+    const ag__memory *m = &c->memory;
+    *stats = (ag_memory_statistics){
+        .current_bytes = m->current,
+        .peak_bytes = m->peak,
+        .cached_bytes = m->cached,
+        .allocations = m->allocations,
+        .system_calls = m->system_calls,
+        .tensors = c->tensors,
+        .nodes = c->nodes,
+        .saved_bytes = c->saved_bytes,
+    };
+}
+
+void ag_memory_fail_at(ag_context *c, int64_t n, bool persistent)
+{
+    if (!c)
+        return;
+    c->memory.fault_in = n > 0 ? n : 0;
+    c->memory.fault_persists = persistent;
+}

@@ -1,0 +1,49 @@
+/*
+ * Memory of a context: size classes with free lists in front of the user's allocator.
+ *
+ * Blocks carry no header; whoever frees one says its size again. Sizes up to 512 bytes fall into
+ * classes 16 apart and are carved from slabs; larger ones into four classes per power of two, so
+ * that a quarter at most is lost. Freed blocks wait in the list of their class: a training loop
+ * reaches the allocator in its first step only. All blocks are 64-byte aligned from 64 bytes on.
+ *
+ * Every request counts down to the fault that a test has asked for (ag_memory_fail_at), whether a
+ * cache could have served it or not.
+ */
+#ifndef AG_BASE_MEMORY_H
+#define AG_BASE_MEMORY_H
+
+#include <autograd.h>
+
+enum {
+    AG_SMALL_MAX = 512,
+    AG_SMALL_CLASSES = AG_SMALL_MAX / 16 + 1,
+    AG_LARGE_CLASSES = 4 * 48
+};
+
+typedef struct ag__block { struct ag__block *next; } ag__block;
+
+typedef struct {
+    ag_allocator allocator;
+    ag__block *small[AG_SMALL_CLASSES];
+    ag__block *large[AG_LARGE_CLASSES];
+    ag__block *slabs;         /* all slabs, for the end */
+    char *slab_at, *slab_end; /* the unused rest of the newest */
+    int64_t fault_in;         /* requests until the fault; 0: none is planned */
+    bool fault_persists;
+    size_t current, peak, cached;
+    int64_t allocations, system_calls;
+} ag__memory;
+
+void ag__memory_init(ag__memory *m, ag_allocator allocator);
+void ag__memory_release(ag__memory *m);
+
+/* NULL and AG_ERR_MEMORY on failure. Contents are undefined. bytes may be 0. */
+void *ag__alloc(ag_context *c, size_t bytes);
+/* `bytes` is what was asked for. NULL is fine. */
+void ag__free(ag_context *c, void *p, size_t bytes);
+/* A copy of text[0..length) that the user frees with ag_free; it outlives the context. */
+char *ag__string(ag_context *c, const char *text, size_t length);
+/* False when a * b or a + b would overflow. */
+bool ag__mul_fits(int64_t a, int64_t b, int64_t *product);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * An operation, and the front door that every call of one passes.
+ *
+ * ag__run validates the operands, asks the row's `infer` for the geometry of the results (the one
+ * place where an operation checks its arguments), allocates, runs the kernel and, when gradients are
+ * wanted, attaches a node. Pointwise rows share one infer, kernel and rule (ops/pointwise.c);
+ * structured rows name their own, which stand beside each other in a file per family.
+ */
+#ifndef AG_OPS_OP_H
+#define AG_OPS_OP_H
+
+#include "tensor/tensor.h"
+
+enum { AG_MAX_OUTPUTS = 3, AG_SAVE_OUTPUT = 1 << 12 }; /* bit i: input i; this bit: output 0, ... */
+
+/* Arguments that are not tensors. Rows use what they need; `n` numbers of `list` are valid. */
+typedef struct {
+    double p, q;
+    int64_t i[4];
+    int n;
+    int64_t list[AG_MAX_DIMS];
+} ag__attrs;
+
+typedef enum { AG_KIND_UNARY, AG_KIND_BINARY, AG_KIND_TERNARY, AG_KIND_LINEAR, AG_KIND_BILIN,
+               AG_KIND_GENERAL, AG_KIND_NODIFF } ag__kind;
+
+struct ag__op;
+typedef struct {
+    const struct ag__op *op;
+    ag_context *c;
+    ag_tensor *const *in; /* entries are NULL only for optional operands */
+    int n_in;
+    const ag__attrs *attrs; /* never NULL */
+} ag__call;
+
+/* What a derivative rule sees. Tensors it makes belong to a scope that ends after it. */
+typedef struct {
+    const struct ag__op *op;
+    ag_context *c;
+    struct ag_node *node;
+    const ag__attrs *attrs;
+    ag_tensor *const *g; /* gradients of the outputs; NULL is undefined (zero) */
+    ag_tensor **out;     /* gradients of the inputs, to be filled; stays NULL: undefined */
+} ag__rule;
+
+typedef struct ag__op {
+    const char *name;      /* "mul" */
+    const char *node_name; /* "MulBackward0": PyTorch's */
+    ag__kind kind;
+    int n_in;  /* -1: any number */
+    int n_out; /* 1 to AG_MAX_OUTPUTS */
+    bool is_view;     /* infer gives strides and offset over in[0], there is no kernel */
+    bool takes_attrs; /* the node keeps them */
+    unsigned optional; /* bit i: input i may be NULL */
+    /* Fills out[j] for every output; false with an error. */
+    bool (*infer)(const ag__call *call, ag__geometry *out);
+    /* Writes the (contiguous, uninitialised) outputs; false with an error, mostly for memory. */
+    bool (*kernel)(const ag__call *call, ag_tensor *const *out);
+    /* What a node saves when the gradients of `wanted` inputs (bits) are wanted: bits of inputs and
+     * AG_SAVE_OUTPUT << j of outputs. NULL: nothing. Sizes of wanted inputs are known anyway. */
+    unsigned (*needs)(unsigned wanted);
+    /* Fills r->out[i] for each i with ag__wants(r, i), by calling operations. NULL: no derivative. */
+    bool (*vjp)(ag__rule *r);
+    const struct ag__pointwise *pointwise; /* NULL for structured rows */
+} ag__op;
+
+/* The table: one enum value and one row per operation of ops.def, in its order. */
+enum {
+#define AG__ROW(name) AG_OP_##name,
+#include "ops/readings/list.h"
+#undef AG__ROW
+    AG_OP_COUNT
+};
+extern const ag__op *const ag__ops[AG_OP_COUNT];
+
+/* Runs a call; out[j] are new tensors with one reference that belong to no scope. */
+bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
+             ag_tensor **out);
+/* The same for one output, which is given to the innermost scope. NULL attrs: all zero. */
+ag_tensor *ag__run1(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs);
+/* ag__run1 for one and two operands. */
+ag_tensor *ag__unary(const ag__op *op, ag_tensor *a, const ag__attrs *attrs);
+ag_tensor *ag__binary(const ag__op *op, ag_tensor *a, ag_tensor *b, const ag__attrs *attrs);
+
+/* For rules. Values are checked before a rule runs, so these fail for lack of memory only. */
+bool ag__wants(const ag__rule *r, int input);
+ag_tensor *ag__in(const ag__rule *r, int input);    /* a saved input */
+ag_tensor *ag__out(const ag__rule *r, int output);  /* a saved output */
+ag_ints ag__in_shape(const ag__rule *r, int input); /* of an input whose gradient is wanted */
+
+/* For infer functions: geometry of a contiguous result. */
+static inline void ag__geometry_set(ag__geometry *g, ag_dtype dtype, ag_ints shape)
+{
+    g->dtype = dtype;
+    g->ndim = shape.n;
+    for (int i = 0; i < shape.n; i++)
+        g->shape[i] = shape.data[i];
+}
+/* The shape that a and b broadcast to; false and AG_ERR_SHAPE (with both shapes) when none. */
+bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geometry *out);
+/* The dtype that an operation of both computes in: PyTorch's rules. */
+ag_dtype ag__promote(const ag_tensor *a, const ag_tensor *b);
+/* g reduced to `shape`, the transpose of broadcasting; g itself when it has that shape. */
+ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape);
+/* A number as an operand beside t. */
+ag_tensor *ag__number(const ag_tensor *t, double value);
+
+#endif

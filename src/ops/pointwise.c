@@ -1,0 +1,356 @@
+/*
+ * What all pointwise rows share: shapes broadcast, dtypes promote, one loop walks the operands, and a
+ * gradient is either one fused loop (nobody wants a graph of it) or a composition of operations.
+ *
+ * Loops exist for float, double and int64_t. Operands of another dtype than the one computed in pass
+ * through a block buffer on the stack, so that promotion costs no tensor.
+ */
+#include "ops/pointwise.h"
+
+#include "kernels/pointwise.h"
+
+enum { POINTWISE_BLOCK = 128 };
+
+/* ---- dtypes and shapes ---- */
+
+/* The loop type for a dtype, and the dtype its elements have. */
+static ag_dtype pointwise_compute(ag_dtype d)
+{
+    return d == AG_F64 ? AG_F64 : ag__is_float(d) ? AG_F32 : AG_I64;
+}
+
+static int pointwise_loop_type(ag_dtype compute)
+{
+    return compute == AG_F32 ? AG_LOOP_F32 : compute == AG_F64 ? AG_LOOP_F64 : AG_LOOP_I64;
+}
+
+/* PyTorch's categories: bool < integer < float; within the highest one present, dimensioned tensors
+ * decide before 0-dim ones, and those before numbers. */
+static int promote_category(ag_dtype d) { return d == AG_BOOL ? 0 : ag__is_float(d) ? 2 : 1; }
+
+static int promote_rank(const ag_tensor *t)
+{
+    return t->flags & AG_T_NUMBER ? 0 : t->ndim == 0 ? 1 : 2;
+}
+
+static ag_dtype promote_same(ag_dtype a, ag_dtype b)
+{
+    static const uint8_t width[] = { [AG_F32] = 4, [AG_F64] = 5, [AG_F16] = 3, [AG_BF16] = 3,
+                                     [AG_I8] = 1, [AG_U8] = 1, [AG_I16] = 2, [AG_I32] = 3,
+                                     [AG_I64] = 4, [AG_BOOL] = 0 };
+    if (a == b)
+        return a;
+    if (width[a] != width[b])
+        return width[a] > width[b] ? a : b;
+    return ag__is_float(a) ? AG_F32 : AG_I16; /* f16 with bf16, i8 with u8 */
+}
+
+/* What a number's own dtype becomes when it decides: the defaults. */
+static ag_dtype promote_default(const ag_tensor *t)
+{
+    return t->flags & AG_T_NUMBER && t->dtype == AG_F64 ? AG_F32 : (ag_dtype)t->dtype;
+}
+
+ag_dtype ag__promote(const ag_tensor *a, const ag_tensor *b)
+{
+    const ag_dtype da = promote_default(a), db = promote_default(b);
+    const int ca = promote_category(da), cb = promote_category(db);
+    if (ca != cb)
+        return ca > cb ? da : db;
+    const int ra = promote_rank(a), rb = promote_rank(b);
+    if (ra != rb)
+        return ra > rb ? da : db;
+    return promote_same(da, db);
+}
+
+/* The dtype that a row's value is computed and delivered in, before predicates make it bool. */
+static ag_dtype pointwise_dtype(const ag__call *call)
+{
+    const ag__pointwise *row = call->op->pointwise;
+    const int first = row->index == AG_OP_where; /* the condition has no say */
+    ag_dtype d = promote_default(call->in[first]);
+    if (call->n_in - first == 2)
+        d = ag__promote(call->in[first], call->in[first + 1]);
+    else if (call->n_in == 3)
+        d = promote_same(ag__promote(call->in[0], call->in[1]), ag__promote(call->in[1], call->in[2]));
+    return row->keeps_integers || ag__is_float(d) ? d : AG_F32;
+}
+
+bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geometry *out)
+{
+    out->ndim = a.n > b.n ? a.n : b.n;
+    for (int i = 1; i <= out->ndim; i++) {
+        const int64_t sa = i <= a.n ? a.data[a.n - i] : 1, sb = i <= b.n ? b.data[b.n - i] : 1;
+        ag__shape_text ta, tb;
+        if (sa != sb && sa != 1 && sb != 1)
+            return ag_fail(c, AG_ERR_SHAPE,
+                           "ag_%s: The size of tensor a (%lld) must match the size of tensor b (%lld) "
+                           "at non-singleton dimension %d; the shapes are %s and %s",
+                           op, (long long)sa, (long long)sb, out->ndim - i,
+                           ag__shape_string(&ta, a), ag__shape_string(&tb, b));
+        out->shape[out->ndim - i] = sa == 1 ? sb : sa;
+    }
+    return true;
+}
+
+bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
+{
+    ag__geometry_set(out, AG_F32, ag__sizes(call->in[0]));
+    for (int i = 1; i < call->n_in; i++) {
+        const ag__geometry so_far = *out;
+        if (!ag__broadcast(call->c, call->op->name, (ag_ints){ so_far.shape, so_far.ndim },
+                           ag__sizes(call->in[i]), out))
+            return false;
+    }
+    out->dtype = call->op->pointwise->predicate ? AG_BOOL : pointwise_dtype(call);
+    if (out->dtype == AG_BOOL && call->op->pointwise->index == AG_OP_sub)
+        return ag_fail(call->c, AG_ERR_DTYPE,
+                       "ag_sub: Subtraction, the `-` operator, with two bool tensors is not supported. "
+                       "Use ag_ne or ag_logical_not instead.");
+    if (out->dtype == AG_BOOL && call->op->pointwise->index == AG_OP_neg)
+        return ag_fail(call->c, AG_ERR_DTYPE,
+                       "ag_neg: Negation, the `-` operator, on a bool tensor is not supported. Use "
+                       "ag_logical_not instead.");
+    return out->ndim == 0 || ag__check_shape(call->c, call->op->name,
+                                             (ag_ints){ out->shape, out->ndim }, out->dtype);
+}
+
+/* ---- the walk ---- */
+
+typedef struct {
+    char *data;
+    ag_dtype dtype;
+    bool direct; /* already of the type computed in */
+    int64_t strides[AG_MAX_DIMS]; /* in bytes */
+} walk_operand;
+
+typedef struct {
+    ag__loop *loop;
+    ag_dtype compute, result; /* result: of data[0] inside the loop */
+    double p, q;
+    int n; /* operands, the result first */
+    walk_operand at[AG_LOOP_MAX_DATA];
+    int ndim;
+    int64_t shape[AG_MAX_DIMS];
+} walk;
+
+static void walk_add(walk *w, const ag_tensor *t, ag_dtype wanted)
+{
+    walk_operand *o = &w->at[w->n++];
+    const int lead = w->ndim - t->ndim;
+    o->data = ag__at(t);
+    o->dtype = (ag_dtype)t->dtype;
+    o->direct = o->dtype == wanted;
+    const int64_t size = (int64_t)ag__itemsize(o->dtype);
+    for (int i = 0; i < w->ndim; i++)
+        o->strides[i] = i < lead || t->dims[i - lead] == 1 ? 0 : t->dims[t->ndim + i - lead] * size;
+}
+
+/* Joins neighbouring dimensions that every operand steps through evenly. */
+static void walk_join(walk *w)
+{
+    int to = w->ndim - 1;
+    for (int i = w->ndim - 2; i >= 0; i--) {
+        bool even = true;
+        for (int k = 0; k < w->n && even; k++)
+            even = w->at[k].strides[i] == w->at[k].strides[to] * w->shape[to];
+        if (even || w->shape[i] == 1) {
+            w->shape[to] *= w->shape[i];
+            continue;
+        }
+        if (w->shape[to] == 1) { /* a dimension of one element takes any stride */
+            w->shape[to] = w->shape[i];
+            for (int k = 0; k < w->n; k++)
+                w->at[k].strides[to] = w->at[k].strides[i];
+            continue;
+        }
+        to--;
+        w->shape[to] = w->shape[i];
+        for (int k = 0; k < w->n; k++)
+            w->at[k].strides[to] = w->at[k].strides[i];
+    }
+    for (int k = 0; k < w->n; k++)
+        for (int i = to; i < w->ndim; i++)
+            w->at[k].strides[i - to] = w->at[k].strides[i];
+    for (int i = to; i < w->ndim; i++)
+        w->shape[i - to] = w->shape[i];
+    w->ndim -= to;
+}
+
+/* One row of n elements with conversions, by blocks. */
+static void walk_row_converted(const walk *w, char *const *data, int64_t n)
+{
+    double buffer[AG_LOOP_MAX_DATA][POINTWISE_BLOCK]; /* wide enough for any loop type */
+    const int last = w->ndim - 1;
+    for (int64_t done = 0; done < n; done += POINTWISE_BLOCK) {
+        const int64_t m = n - done < POINTWISE_BLOCK ? n - done : POINTWISE_BLOCK;
+        char *at[AG_LOOP_MAX_DATA] = { 0 }, *block[AG_LOOP_MAX_DATA] = { 0 };
+        int64_t strides[AG_LOOP_MAX_DATA] = { 0 };
+        for (int k = 0; k < w->n; k++) {
+            const walk_operand *o = &w->at[k];
+            const int64_t step = last >= 0 ? o->strides[last] : 0;
+            at[k] = block[k] = data[k] + done * step;
+            strides[k] = step;
+            if (o->direct)
+                continue;
+            block[k] = (char *)buffer[k];
+            const ag_dtype d = k ? w->compute : w->result;
+            strides[k] = (int64_t)ag__itemsize(d);
+            if (k)
+                ag__convert(d, block[k], 1, o->dtype, at[k], step / (int64_t)ag__itemsize(o->dtype), m);
+        }
+        w->loop(m, block, strides, w->p, w->q);
+        const walk_operand *o = &w->at[0];
+        if (!o->direct)
+            ag__convert(o->dtype, at[0], (last >= 0 ? o->strides[last] : 0) / (int64_t)ag__itemsize(o->dtype),
+                        w->result, block[0], 1, m);
+    }
+}
+
+static void walk_run(walk *w)
+{
+    char *data[AG_LOOP_MAX_DATA] = { 0 };
+    int64_t strides[AG_LOOP_MAX_DATA] = { 0 }, index[AG_MAX_DIMS] = { 0 };
+    bool direct = true;
+    if (w->ndim > 1)
+        walk_join(w);
+    const int last = w->ndim - 1;
+    for (int k = 0; k < w->n; k++) {
+        data[k] = w->at[k].data;
+        strides[k] = last >= 0 ? w->at[k].strides[last] : 0;
+        direct = direct && w->at[k].direct;
+    }
+    const int64_t row = last >= 0 ? w->shape[last] : 1;
+    for (;;) {
+        if (direct)
+            w->loop(row, data, strides, w->p, w->q);
+        else
+            walk_row_converted(w, data, row);
+        int i = last - 1;
+        for (; i >= 0; i--) {
+            const bool more = ++index[i] < w->shape[i];
+            for (int k = 0; k < w->n; k++)
+                data[k] += w->at[k].strides[i] * (more ? 1 : 1 - w->shape[i]);
+            if (more)
+                break;
+            index[i] = 0;
+        }
+        if (i < 0)
+            return;
+    }
+}
+
+static void walk_init(walk *w, ag__loop *loop, ag_dtype compute, ag_dtype result, const ag_tensor *out,
+                      const ag__attrs *attrs)
+{
+    w->loop = loop;
+    w->compute = compute;
+    w->result = result;
+    w->p = attrs->p;
+    w->q = attrs->q;
+    w->n = 0;
+    w->ndim = out->ndim;
+    for (int i = 0; i < out->ndim; i++)
+        w->shape[i] = out->dims[i];
+    walk_add(w, out, result);
+}
+
+bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    const ag__pointwise *row = call->op->pointwise;
+    if (out[0]->numel == 0)
+        return true;
+    const ag_dtype compute = pointwise_compute(
+        row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
+    walk w;
+    walk_init(&w, ag__loop_table[row->index].value[pointwise_loop_type(compute)], compute,
+              row->predicate ? AG_BOOL : compute, out[0], call->attrs);
+    for (int i = 0; i < call->n_in; i++)
+        walk_add(&w, call->in[i], compute);
+    if (call->n_in == 1 && row->predicate)
+        walk_add(&w, call->in[0], compute); /* tests take two operands */
+    walk_run(&w);
+    return true;
+}
+
+/* ---- gradients ---- */
+
+unsigned ag__pointwise_needs(const ag__op *op, unsigned wanted)
+{
+    unsigned mask = 0;
+    for (int k = 0; k < op->n_in; k++)
+        if (wanted & 1u << k)
+            mask |= op->pointwise->needs[k];
+    return (mask & 7u) | (mask & 8u ? (unsigned)AG_SAVE_OUTPUT : 0);
+}
+
+/* The gradient of operand k in one loop over g, a, b, c, y; what the row does not need is g. */
+static ag_tensor *pointwise_fused(const ag__rule *r, int k)
+{
+    const ag__pointwise *row = r->op->pointwise;
+    ag_tensor *g = r->g[0];
+    const ag_dtype compute = pointwise_compute((ag_dtype)g->dtype);
+    ag_tensor *out = ag__give(ag__tensor_new(r->c, compute, g->ndim, g->dims));
+    if (!out || out->numel == 0)
+        return out;
+    walk w;
+    walk_init(&w, ag__loop_table[row->index].gradient[k][compute == AG_F64], compute, compute, out,
+              r->attrs);
+    walk_add(&w, g, compute);
+    for (int i = 0; i < 4; i++) {
+        const ag_tensor *t = !(row->needs[k] & 1u << i) ? g : i < 3 ? ag__in(r, i) : ag__out(r, 0);
+        walk_add(&w, t, compute);
+    }
+    walk_run(&w);
+    return out;
+}
+
+/* The gradient is g itself, so there is nothing to compute. */
+static bool pointwise_passes(const ag__pointwise *row, int k)
+{
+    return row->text[1 + k][0] == 'g' && row->text[1 + k][1] == '\0';
+}
+
+bool ag__pointwise_vjp(ag__rule *r)
+{
+    const ag__pointwise *row = r->op->pointwise;
+    ag_tensor *g = r->g[0];
+    for (int k = 0; g && k < r->op->n_in; k++) {
+        if (!ag__wants(r, k))
+            continue;
+        if (pointwise_passes(row, k)) {
+            r->out[k] = g;
+        } else if (r->c->grad_enabled) {
+            ag_tensor *v[4] = { NULL };
+            for (int i = 0; i < 4; i++)
+                if (row->needs[k] & 1u << i)
+                    v[i] = i < 3 ? ag__in(r, i) : ag__out(r, 0);
+            r->out[k] = row->compose[k](r->attrs, g, v[0], v[1], v[2], v[3]);
+        } else {
+            r->out[k] = pointwise_fused(r, k);
+        }
+        if (ag__failed(r->c))
+            return false;
+    }
+    return true;
+}
+
+ag_tensor *ag__pointwise_jvp(const ag__op *op, const ag__attrs *attrs, ag_tensor *const *in,
+                             ag_tensor *out, ag_tensor *const *tangents)
+{
+    ag_tensor *sum = NULL;
+    for (int k = 0; k < op->n_in; k++) {
+        if (!tangents[k])
+            continue;
+        ag_tensor *part = op->pointwise->compose[k](attrs, tangents[k], in[0],
+                                                    op->n_in > 1 ? in[1] : NULL,
+                                                    op->n_in > 2 ? in[2] : NULL, out);
+        sum = sum && part ? (ag_add)(sum, part) : part ? part : sum;
+    }
+    return sum;
+}
+
+ag_tensor *ag__number(const ag_tensor *t, double value)
+{
+    return t ? ag__give(ag__tensor_number(t->c, value, AG_F64)) : NULL;
+}

@@ -1,0 +1,95 @@
+/*
+ * Tensors: a shape, strides and an offset over a storage that views share.
+ *
+ * The tensor is one block with its sizes and strides behind it; the storage is another, with the
+ * data inside it when they are few. Both come from the context's size-class cache. The version of a
+ * value lives in the storage, since exactly the tensors that share a storage share a version.
+ */
+#ifndef AG_TENSOR_TENSOR_H
+#define AG_TENSOR_TENSOR_H
+
+#include "base/context.h"
+#include "base/error.h"
+#include "tensor/dtype.h"
+
+typedef struct ag__storage {
+    int32_t refs;
+    uint32_t version;   /* in-place writes so far */
+    const char *writer; /* the operation that wrote last, for messages */
+    size_t bytes;       /* of data */
+    size_t block;       /* of this header and inline data */
+    void *data;
+    void (*free_fn)(void *data, void *user); /* borrowed data */
+    void *user;
+    bool borrowed;
+} ag__storage;
+
+enum {
+    AG_T_REQUIRES_GRAD = 1, /* a leaf whose gradient is wanted, or the result of a recorded node */
+    AG_T_NUMBER = 2,        /* stands for a number: takes its dtype from the other operand */
+    AG_T_VIEW = 4
+};
+
+struct ag_tensor {
+    ag__owned own; /* must be first: see base/context.h */
+    ag_context *c;
+    ag__storage *storage;
+    struct ag_node *grad_fn; /* owned; NULL for leaves */
+    struct ag__meta *meta;   /* gradient, name, ...: see autograd/meta.h; NULL until needed */
+    int64_t numel, offset;   /* in elements */
+    int32_t refs;
+    uint16_t output_nr; /* which output of grad_fn */
+    uint8_t dtype, ndim, flags;
+    int64_t dims[]; /* shape, then strides */
+};
+
+/* What a tensor will be, before it exists. */
+typedef struct {
+    ag_dtype dtype;
+    int ndim;
+    int64_t shape[AG_MAX_DIMS];
+    int64_t strides[AG_MAX_DIMS]; /* views only */
+    int64_t offset;               /* views only */
+} ag__geometry;
+
+static inline const int64_t *ag__shape(const ag_tensor *t) { return t->dims; }
+static inline const int64_t *ag__strides(const ag_tensor *t) { return t->dims + t->ndim; }
+static inline ag_ints ag__sizes(const ag_tensor *t) { return (ag_ints){ t->dims, t->ndim }; }
+static inline char *ag__at(const ag_tensor *t)
+{
+    return (char *)t->storage->data + t->offset * (int64_t)ag__itemsize((ag_dtype)t->dtype);
+}
+static inline bool ag__wants_grad(const ag_tensor *t) { return t->flags & AG_T_REQUIRES_GRAD; }
+
+/* New tensors have one reference and belong to no scope; NULL and an error when out of memory. */
+ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape);
+ag_tensor *ag__tensor_alias(ag_tensor *t);                        /* same geometry, no graph */
+ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g);  /* shares t's storage */
+ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype); /* 0-dim AG_T_NUMBER */
+void ag__tensor_unref(ag_tensor *t); /* NULL is fine */
+static inline ag_tensor *ag__tensor_ref(ag_tensor *t) { t->refs++; return t; }
+/* Hands a new tensor (its one reference) to the innermost scope and returns it; NULL gives NULL. */
+ag_tensor *ag__give(ag_tensor *t);
+/* For functions that return an existing tensor: a scope must own it. */
+ag_tensor *ag__lend(ag_tensor *t);
+
+void ag__bump_version(ag_tensor *t, const char *by);
+bool ag__is_contiguous(const ag_tensor *t);
+int64_t ag__shape_numel(ag_ints shape);
+bool ag__same_shape(ag_ints a, ag_ints b);
+
+/* Checks a shape given by a user: rank, signs and the number of bytes. */
+bool ag__check_shape(ag_context *c, const char *op, ag_ints shape, ag_dtype dtype);
+/* The dimension 0 <= d < ndim that `dim` means; -1 and AG_ERR_INDEX when there is none. A 0-dim
+ * tensor takes 0 and -1, as in PyTorch. */
+int ag__dim(ag_context *c, const char *op, int64_t dim, int ndim);
+/* "[2, 3]" into a buffer that is good until the fourth next call on this context's thread. */
+typedef struct { char text[AG_MAX_DIMS * 21 + 3]; } ag__shape_text;
+const char *ag__shape_string(ag__shape_text *buffer, ag_ints shape);
+
+/* Writes src into dst, broadcasting and casting; both must exist and fit. No graph, no version. */
+void ag__copy_data(ag_tensor *dst, const ag_tensor *src);
+/* A new contiguous tensor with t's values (one reference, no scope, no graph). */
+ag_tensor *ag__contiguous_copy(const ag_tensor *t, ag_dtype dtype);
+
+#endif
