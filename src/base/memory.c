@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-enum { SLAB_BYTES = 64 * 1024, ALIGNMENT = 64 };
+enum { SLAB_FIRST = 64 * 1024, SLAB_LAST = 4 * 1024 * 1024, ALIGNMENT = 64 };
 
 /* A block from the user's allocator remembers where it really starts, right before its data. */
 typedef struct { void *start; size_t bytes; } memory_origin;
@@ -63,13 +63,15 @@ static void *memory_small_alloc(ag__memory *m, int class)
         return b;
     }
     if ((size_t)(m->slab_end - m->slab_at) < bytes) {
-        ag__block *slab = memory_system_alloc(m, SLAB_BYTES);
+        ag__block *slab = memory_system_alloc(m, m->slab_bytes);
         if (!slab)
             return NULL;
         slab->next = m->slabs;
         m->slabs = slab;
         m->slab_at = (char *)slab + ALIGNMENT;
-        m->slab_end = (char *)slab + SLAB_BYTES;
+        m->slab_end = (char *)slab + m->slab_bytes;
+        if (m->slab_bytes < SLAB_LAST)
+            m->slab_bytes *= 2;
     }
     void *p = m->slab_at;
     m->slab_at += bytes;
@@ -154,6 +156,7 @@ void ag__memory_init(ag__memory *m, ag_allocator allocator)
 {
     memset(m, 0, sizeof *m);
     m->allocator = allocator;
+    m->slab_bytes = SLAB_FIRST;
 }
 
 void ag__memory_release(ag__memory *m)

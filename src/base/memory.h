@@ -4,7 +4,7 @@
  * Blocks carry no header; whoever frees one says its size again. Sizes up to 512 bytes fall into
  * classes 16 apart and are carved from slabs; larger ones into four classes per power of two, so
  * that a quarter at most is lost. Freed blocks wait in the list of their class: a training loop
- * reaches the allocator in its first step only. All blocks are 64-byte aligned from 64 bytes on.
+ * reaches the allocator in its first step only. Large blocks are aligned to 64 bytes, small ones to 16.
  *
  * Every request counts down to the fault that a test has asked for (ag_memory_fail_at), whether a
  * cache could have served it or not.
@@ -28,6 +28,7 @@ typedef struct {
     ag__block *large[AG_LARGE_CLASSES];
     ag__block *slabs;         /* all slabs, for the end */
     char *slab_at, *slab_end; /* the unused rest of the newest */
+    size_t slab_bytes;        /* of the next one: they double up to a limit */
     int64_t fault_in;         /* requests until the fault; 0: none is planned */
     bool fault_persists;
     size_t current, peak, cached;

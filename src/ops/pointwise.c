@@ -97,6 +97,8 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
 {
     ag__geometry_set(out, AG_F32, ag__sizes(call->in[0]));
     for (int i = 1; i < call->n_in; i++) {
+        if (ag__same_shape((ag_ints){ out->shape, out->ndim }, ag__sizes(call->in[i])))
+            continue;
         const ag__geometry so_far = *out;
         if (!ag__broadcast(call->c, call->op->name, (ag_ints){ so_far.shape, so_far.ndim },
                            ag__sizes(call->in[i]), out))
@@ -255,10 +257,29 @@ static void walk_init(walk *w, ag__loop *loop, ag_dtype compute, ag_dtype result
     walk_add(w, out, result);
 }
 
+/* One element needs no walk; false when a conversion is needed all the same. */
+static bool pointwise_one(ag__loop *loop, const ag_tensor *out, const ag_tensor *const *in, int n,
+                          const ag__attrs *attrs)
+{
+    static const int64_t strides[AG_LOOP_MAX_DATA] = { 0 };
+    char *data[AG_LOOP_MAX_DATA] = { ag__at(out) };
+    for (int i = 0; i < n; i++) {
+        if (in[i]->dtype != out->dtype)
+            return false;
+        data[i + 1] = ag__at(in[i]);
+    }
+    loop(1, data, strides, attrs->p, attrs->q);
+    return true;
+}
+
 bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag__pointwise *row = call->op->pointwise;
     if (out[0]->numel == 0)
+        return true;
+    if (out[0]->numel == 1 && (out[0]->dtype == AG_F32 || out[0]->dtype == AG_F64) &&
+        pointwise_one(ag__loop_table[row->index].value[out[0]->dtype == AG_F64], out[0],
+                      (const ag_tensor *const *)call->in, call->n_in, call->attrs))
         return true;
     const ag_dtype compute = pointwise_compute(
         row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
@@ -290,17 +311,20 @@ static ag_tensor *pointwise_fused(const ag__rule *r, int k)
     const ag__pointwise *row = r->op->pointwise;
     ag_tensor *g = r->g[0];
     const ag_dtype compute = pointwise_compute((ag_dtype)g->dtype);
+    ag__loop *loop = ag__loop_table[row->index].gradient[k][compute == AG_F64];
     ag_tensor *out = ag__give(ag__tensor_new(r->c, compute, g->ndim, g->dims));
     if (!out || out->numel == 0)
         return out;
+    const ag_tensor *in[5] = { g, g, g, g, g };
+    for (int i = 0; i < 4; i++)
+        if (row->needs[k] & 1u << i)
+            in[i + 1] = i < 3 ? ag__in(r, i) : ag__out(r, 0);
+    if (out->numel == 1 && pointwise_one(loop, out, in, 5, r->attrs))
+        return out;
     walk w;
-    walk_init(&w, ag__loop_table[row->index].gradient[k][compute == AG_F64], compute, compute, out,
-              r->attrs);
-    walk_add(&w, g, compute);
-    for (int i = 0; i < 4; i++) {
-        const ag_tensor *t = !(row->needs[k] & 1u << i) ? g : i < 3 ? ag__in(r, i) : ag__out(r, 0);
-        walk_add(&w, t, compute);
-    }
+    walk_init(&w, loop, compute, compute, out, r->attrs);
+    for (int i = 0; i < 5; i++)
+        walk_add(&w, in[i], compute);
     walk_run(&w);
     return out;
 }
@@ -352,5 +376,6 @@ ag_tensor *ag__pointwise_jvp(const ag__op *op, const ag__attrs *attrs, ag_tensor
 
 ag_tensor *ag__number(const ag_tensor *t, double value)
 {
-    return t ? ag__give(ag__tensor_number(t->c, value, AG_F64)) : NULL;
+    const bool same = t && (t->dtype == AG_F32 || t->dtype == AG_F64); /* saves a conversion */
+    return t ? ag__give(ag__tensor_number(t->c, value, same ? (ag_dtype)t->dtype : AG_F64)) : NULL;
 }

@@ -431,20 +431,24 @@ ag_tensor *(ag_lerp)(ag_tensor *a, ag_tensor *b, ag_tensor *w)
 
 /* ---- numbers as operands ---- */
 
-/* The operand as a tensor with one reference of ours: a number becomes a 0-dim tensor beside t. */
-static ag_tensor *api_operand(ag_operand o, ag_context *c)
+/* The operand as a tensor with one reference of ours; a number becomes a 0-dim tensor beside t. */
+static ag_tensor *api_operand(ag_operand o, const ag_tensor *t)
 {
     if (o.kind == AG_OPERAND_TENSOR)
         return o.tensor ? ag__tensor_ref(o.tensor) : NULL;
-    return c ? ag__tensor_number(c, o.number, o.kind == AG_OPERAND_INTEGER ? AG_I64 : AG_F64) : NULL;
+    if (!t)
+        return NULL;
+    const bool same = t->dtype == AG_F32 || t->dtype == AG_F64; /* saves a conversion */
+    return ag__tensor_number(t->c, o.number, same ? (ag_dtype)t->dtype
+                                             : o.kind == AG_OPERAND_INTEGER ? AG_I64 : AG_F64);
 }
 
 ag_tensor *ag_call_binary(ag_binary_fn f, ag_operand a, ag_operand b)
 {
     if (a.kind == AG_OPERAND_TENSOR && b.kind == AG_OPERAND_TENSOR)
         return f(a.tensor, b.tensor);
-    ag_context *c = a.tensor ? a.tensor->c : b.tensor ? b.tensor->c : NULL;
-    ag_tensor *ta = api_operand(a, c), *tb = api_operand(b, c);
+    const ag_tensor *t = a.tensor ? a.tensor : b.tensor;
+    ag_tensor *ta = api_operand(a, t), *tb = api_operand(b, t);
     ag_tensor *y = ta && tb ? f(ta, tb) : NULL;
     ag__tensor_unref(ta);
     ag__tensor_unref(tb);
@@ -456,8 +460,7 @@ ag_tensor *ag_call_ternary(ag_ternary_fn f, ag_operand a, ag_operand b, ag_opera
     if (a.kind == AG_OPERAND_TENSOR && b.kind == AG_OPERAND_TENSOR && w.kind == AG_OPERAND_TENSOR)
         return f(a.tensor, b.tensor, w.tensor);
     const ag_tensor *t = a.tensor ? a.tensor : b.tensor ? b.tensor : w.tensor;
-    ag_context *c = t ? t->c : NULL;
-    ag_tensor *ta = api_operand(a, c), *tb = api_operand(b, c), *tw = api_operand(w, c);
+    ag_tensor *ta = api_operand(a, t), *tb = api_operand(b, t), *tw = api_operand(w, t);
     ag_tensor *y = ta && tb && tw ? f(ta, tb, tw) : NULL;
     ag__tensor_unref(ta);
     ag__tensor_unref(tb);

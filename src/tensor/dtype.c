@@ -11,7 +11,7 @@
 
 #include "kernels/half.h"
 
-static const struct { const char *name; uint8_t size; bool is_float; } dtype_table[AG_DTYPE_COUNT] = {
+const ag__dtype_info ag__dtypes[AG_DTYPE_COUNT] = {
     [AG_F32] = { "float32", 4, true }, [AG_F64] = { "float64", 8, true },
     [AG_F16] = { "float16", 2, true }, [AG_BF16] = { "bfloat16", 2, true },
     [AG_I8] = { "int8", 1, false },    [AG_I16] = { "int16", 2, false },
@@ -20,10 +20,8 @@ static const struct { const char *name; uint8_t size; bool is_float; } dtype_tab
 };
 
 bool ag__dtype_ok(ag_dtype d) { return (unsigned)d < AG_DTYPE_COUNT; }
-size_t ag__itemsize(ag_dtype d) { return dtype_table[d].size; }
-bool ag__is_float(ag_dtype d) { return dtype_table[d].is_float; }
-const char *ag_dtype_name(ag_dtype d) { return ag__dtype_ok(d) ? dtype_table[d].name : "invalid"; }
-size_t ag_dtype_size(ag_dtype d) { return ag__dtype_ok(d) ? dtype_table[d].size : 0; }
+const char *ag_dtype_name(ag_dtype d) { return ag__dtype_ok(d) ? ag__dtypes[d].name : "invalid"; }
+size_t ag_dtype_size(ag_dtype d) { return ag__dtype_ok(d) ? ag__dtypes[d].size : 0; }
 
 int64_t ag__load_int(ag_dtype d, const void *base, int64_t i)
 {

@@ -6,8 +6,10 @@
 
 enum { AG_DTYPE_COUNT = AG_BOOL + 1 };
 
-size_t ag__itemsize(ag_dtype d);
-bool ag__is_float(ag_dtype d); /* f16, bf16, f32, f64 */
+typedef struct { const char *name; uint8_t size; bool is_float; } ag__dtype_info;
+extern const ag__dtype_info ag__dtypes[AG_DTYPE_COUNT];
+static inline size_t ag__itemsize(ag_dtype d) { return ag__dtypes[d].size; }
+static inline bool ag__is_float(ag_dtype d) { return ag__dtypes[d].is_float; } /* f16 bf16 f32 f64 */
 bool ag__dtype_ok(ag_dtype d);
 
 double ag__load(ag_dtype d, const void *base, int64_t index);
