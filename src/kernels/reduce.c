@@ -1,0 +1,94 @@
+/* Reductions and scans for float, double and int64_t: reduce_tpl.h read three times. */
+#include "kernels/reduce.h"
+
+#include <math.h>
+#include <stdint.h>
+
+enum {
+    REDUCE_COLS = 32,  /* lanes side by side */
+    REDUCE_ROWS = 32,  /* rows that are added plainly, before pairs are joined */
+    REDUCE_LEVELS = 60 /* of pairs: enough for 2^63 rows */
+};
+
+/* ln(e^a + e^b); equal infinities stay what they are. NaN stays NaN. */
+static double reduce_log_add(double a, double b)
+{
+    if (isnan(a) || isnan(b))
+        return NAN;
+    const double hi = a > b ? a : b, lo = a > b ? b : a;
+    return hi == lo && isinf(hi) ? hi : hi + log1p(exp(lo - hi));
+}
+
+/* e^(a - b), 1 for equal infinities. */
+static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b); }
+
+#define AG__ADD(a, b) ((a) + (b))
+#define AG__MUL(a, b) ((a) * (b))
+#define AG__ISNAN(v) ((v) != (v))
+#define AG__WIDE double
+
+#define T float
+#define M(name) name##f
+#define AG__FN(name) reduce_f32_##name
+#include "kernels/reduce_tpl.h"
+#undef T
+#undef M
+#undef AG__FN
+
+#define T double
+#define M(name) name
+#define AG__FN(name) reduce_f64_##name
+#include "kernels/reduce_tpl.h"
+#undef T
+#undef M
+#undef AG__FN
+
+#undef AG__ADD
+#undef AG__MUL
+#undef AG__ISNAN
+#undef AG__WIDE
+
+/* Integers wrap around. */
+#define AG__ADD(a, b) ((int64_t)((uint64_t)(a) + (uint64_t)(b)))
+#define AG__MUL(a, b) ((int64_t)((uint64_t)(a) * (uint64_t)(b)))
+#define AG__ISNAN(v) ((void)(v), 0)
+#define AG__WIDE uint64_t
+#define T int64_t
+#define AG__FN(name) reduce_i64_##name
+#include "kernels/reduce_tpl.h"
+#undef T
+#undef AG__FN
+#undef AG__ADD
+#undef AG__MUL
+#undef AG__ISNAN
+#undef AG__WIDE
+
+#define REDUCE_COMMON(type)                                                                        \
+    [AG_REDUCE_SUM] = reduce_##type##_sum, [AG_REDUCE_PROD] = reduce_##type##_prod,                \
+    [AG_REDUCE_MAX] = reduce_##type##_max, [AG_REDUCE_MIN] = reduce_##type##_min,                  \
+    [AG_REDUCE_ARGMAX] = reduce_##type##_argmax
+#define REDUCE_FLOAT(type)                                                                         \
+    { .reduce = { REDUCE_COMMON(type), [AG_REDUCE_MEAN] = reduce_##type##_mean,                    \
+                  [AG_REDUCE_VAR] = reduce_##type##_var, [AG_REDUCE_STD] = reduce_##type##_std,    \
+                  [AG_REDUCE_LOGSUMEXP] = reduce_##type##_logsumexp },                             \
+      .scan = { reduce_##type##_cumsum, reduce_##type##_logcumsumexp,                              \
+                reduce_##type##_logcumsumexp_vjp, reduce_##type##_logcumsumexp_jvp } }
+
+static const ag__reducers reduce_table[] = {
+    REDUCE_FLOAT(f32),
+    REDUCE_FLOAT(f64),
+    { .reduce = { REDUCE_COMMON(i64) }, .scan = { reduce_i64_cumsum } },
+};
+
+#undef REDUCE_COMMON
+#undef REDUCE_FLOAT
+
+const ag__reducers *ag__reducers_of(ag_dtype compute)
+{
+    return &reduce_table[compute == AG_F32 ? 0 : compute == AG_F64 ? 1 : 2];
+}
+
+ag_dtype ag__reduce_dtype(ag_dtype d)
+{
+    return d == AG_F64 ? AG_F64 : ag__is_float(d) ? AG_F32 : AG_I64;
+}

@@ -1,0 +1,372 @@
+/*
+ * Reductions and scans of elements of type T; see reduce.h. The includer defines T, AG__FN(name),
+ * AG__ADD and AG__MUL, AG__ISNAN, the type AG__WIDE that running sums are kept in, and for floating
+ * point M(name), the C library's function for T.
+ *
+ * A `term` is what a sum adds for an element, a `join` combines two partial results. Both are
+ * inlined where they are known, so that the compiler sees plain arithmetic.
+ */
+#define AG__INLINE static inline __attribute__((always_inline))
+
+typedef T AG__FN(term)(T x, T center);
+typedef T AG__FN(join)(T a, T b);
+typedef T AG__FN(line)(const T *x, int64_t n, double divisor);
+typedef void AG__FN(columns)(const T *x, int64_t n, int64_t stride, int cols, T *out, double divisor);
+
+AG__INLINE T AG__FN(term_plain)(T x, T center) { return (void)center, x; }
+AG__INLINE T AG__FN(join_add)(T a, T b) { return AG__ADD(a, b); }
+AG__INLINE T AG__FN(join_mul)(T a, T b) { return AG__MUL(a, b); }
+AG__INLINE T AG__FN(join_max)(T a, T b) { return b > a || AG__ISNAN(b) ? b : a; }
+AG__INLINE T AG__FN(join_min)(T a, T b) { return b < a || AG__ISNAN(b) ? b : a; }
+
+/* ---- rows of lanes ---- */
+
+/* lanes[j] = lanes[j] o f(x[r][j]) for every row r in turn. */
+AG__INLINE void AG__FN(fold_rows)(const T *x, int64_t rows, int64_t stride, int cols, const T *center,
+                                  T *lanes, AG__FN(term) *f, AG__FN(join) *o)
+{
+    for (; rows > 0; rows--, x += stride)
+        for (int j = 0; j < cols; j++)
+            lanes[j] = o(lanes[j], f(x[j], center[j]));
+}
+
+AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int cols, const T *center,
+                                 T *out, AG__FN(term) *f)
+{
+    T level[REDUCE_LEVELS][REDUCE_COLS];
+    int depth = 0;
+    for (uint64_t leaves = 1; rows > 0; leaves++) {
+        const int64_t m = rows < REDUCE_ROWS ? rows : REDUCE_ROWS;
+        T *leaf = level[depth++];
+        for (int j = 0; j < cols; j++)
+            leaf[j] = 0;
+        AG__FN(fold_rows)(x, m, stride, cols, center, leaf, f, AG__FN(join_add));
+        x += m * stride;
+        rows -= m;
+        for (uint64_t carry = leaves; !(carry & 1); carry >>= 1, depth--)
+            for (int j = 0; j < cols; j++)
+                level[depth - 2][j] = AG__ADD(level[depth - 2][j], level[depth - 1][j]);
+    }
+    for (; depth > 1; depth--)
+        for (int j = 0; j < cols; j++)
+            level[depth - 2][j] = AG__ADD(level[depth - 2][j], level[depth - 1][j]);
+    for (int j = 0; j < cols; j++)
+        out[j] = depth ? level[0][j] : 0;
+}
+
+/* The same with the number of columns known where it is the full one. */
+AG__INLINE void AG__FN(add_columns)(const T *x, int64_t n, int64_t stride, int cols, const T *center,
+                                    T *out, AG__FN(term) *f)
+{
+    if (cols == REDUCE_COLS)
+        AG__FN(add_rows)(x, n, stride, REDUCE_COLS, center, out, f);
+    else
+        AG__FN(add_rows)(x, n, stride, cols, center, out, f);
+}
+
+AG__INLINE T AG__FN(add_line)(const T *x, int64_t n, T center, AG__FN(term) *f)
+{
+    T lanes[REDUCE_COLS], centers[REDUCE_COLS];
+    if (n < 2 * REDUCE_COLS) {
+        T sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            sum = AG__ADD(sum, f(x[i], center));
+        return sum;
+    }
+    for (int j = 0; j < REDUCE_COLS; j++)
+        centers[j] = center;
+    const int64_t rows = n / REDUCE_COLS, rest = n % REDUCE_COLS;
+    AG__FN(add_rows)(x, rows, REDUCE_COLS, REDUCE_COLS, centers, lanes, f);
+    for (int64_t j = 0; j < rest; j++)
+        lanes[j] = AG__ADD(lanes[j], f(x[rows * REDUCE_COLS + j], center));
+    for (int w = REDUCE_COLS / 2; w > 0; w /= 2)
+        for (int j = 0; j < w; j++)
+            lanes[j] = AG__ADD(lanes[j], lanes[j + w]);
+    return lanes[0];
+}
+
+/* A fold without rounding concerns. It starts from `one` or, where there is none, from an element:
+ * taking that twice does not matter to max and min. */
+AG__INLINE void AG__FN(fold_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                     bool one, AG__FN(join) *o)
+{
+    T lanes[REDUCE_COLS];
+    for (int j = 0; j < cols; j++)
+        lanes[j] = one ? 1 : x[j];
+    if (cols == REDUCE_COLS)
+        AG__FN(fold_rows)(x, n, stride, REDUCE_COLS, lanes, lanes, AG__FN(term_plain), o);
+    else
+        AG__FN(fold_rows)(x, n, stride, cols, lanes, lanes, AG__FN(term_plain), o);
+    for (int j = 0; j < cols; j++)
+        out[j] = lanes[j];
+}
+
+AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) *o)
+{
+    T lanes[REDUCE_COLS];
+    const int64_t rows = n / REDUCE_COLS;
+    T result = one ? 1 : x[0];
+    for (int64_t i = rows * REDUCE_COLS; i < n; i++)
+        result = o(result, x[i]);
+    if (rows == 0)
+        return result;
+    AG__FN(fold_columns)(x, rows, REDUCE_COLS, REDUCE_COLS, lanes, one, o);
+    for (int j = 0; j < REDUCE_COLS; j++)
+        result = o(result, lanes[j]);
+    return result;
+}
+
+/* Goes over all results: lines where the reduced elements are neighbours, else strips of columns. */
+AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *line,
+                                   AG__FN(columns) *columns)
+{
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner, y += l.inner) {
+        if (l.inner == 1) {
+            y[0] = line(x, l.n, l.divisor);
+            continue;
+        }
+        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+            const int64_t left = l.inner - k;
+            columns(x + k, l.n, l.inner, left < REDUCE_COLS ? (int)left : REDUCE_COLS, y + k,
+                    l.divisor);
+        }
+    }
+}
+
+/* ---- the reductions ---- */
+
+static T AG__FN(sum_line)(const T *x, int64_t n, double divisor)
+{
+    return (void)divisor, AG__FN(add_line)(x, n, 0, AG__FN(term_plain));
+}
+static void AG__FN(sum_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                double divisor)
+{
+    const T unused[REDUCE_COLS] = { 0 };
+    (void)divisor;
+    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(term_plain));
+}
+static T AG__FN(prod_line)(const T *x, int64_t n, double divisor)
+{
+    return (void)divisor, AG__FN(fold_line)(x, n, true, AG__FN(join_mul));
+}
+static void AG__FN(prod_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                 double divisor)
+{
+    (void)divisor;
+    AG__FN(fold_columns)(x, n, stride, cols, out, true, AG__FN(join_mul));
+}
+static T AG__FN(max_line)(const T *x, int64_t n, double divisor)
+{
+    return (void)divisor, AG__FN(fold_line)(x, n, false, AG__FN(join_max));
+}
+static void AG__FN(max_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                double divisor)
+{
+    (void)divisor;
+    AG__FN(fold_columns)(x, n, stride, cols, out, false, AG__FN(join_max));
+}
+static T AG__FN(min_line)(const T *x, int64_t n, double divisor)
+{
+    return (void)divisor, AG__FN(fold_line)(x, n, false, AG__FN(join_min));
+}
+static void AG__FN(min_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                double divisor)
+{
+    (void)divisor;
+    AG__FN(fold_columns)(x, n, stride, cols, out, false, AG__FN(join_min));
+}
+
+static void AG__FN(sum)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(sum_line), AG__FN(sum_columns));
+}
+static void AG__FN(prod)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(prod_line), AG__FN(prod_columns));
+}
+static void AG__FN(max)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(max_line), AG__FN(max_columns));
+}
+static void AG__FN(min)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(min_line), AG__FN(min_columns));
+}
+
+static int64_t AG__FN(argmax_line)(const T *x, int64_t n, int64_t stride)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < n && !AG__ISNAN(x[best * stride]); i++)
+        if (x[i * stride] > x[best * stride] || AG__ISNAN(x[i * stride]))
+            best = i;
+    return best;
+}
+static void AG__FN(argmax)(const void *data, void *result, ag__lanes l)
+{
+    const T *x = data;
+    int64_t *y = result;
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner)
+        for (int64_t k = 0; k < l.inner; k++)
+            *y++ = AG__FN(argmax_line)(x + k, l.n, l.inner);
+}
+
+/* y_i = x_0 + ... + x_i, by strips of columns, in AG__WIDE. */
+static void AG__FN(cumsum)(const void *g, const void *data, const void *unused, void *result,
+                           ag__lanes l)
+{
+    (void)g, (void)unused;
+    const T *x = data;
+    T *y = result;
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner, y += l.n * l.inner)
+        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+            AG__WIDE sums[REDUCE_COLS] = { 0 };
+            const int64_t left = l.inner - k, cols = left < REDUCE_COLS ? left : REDUCE_COLS;
+            for (int64_t at = k; at < l.n * l.inner; at += l.inner)
+                for (int64_t j = 0; j < cols; j++) {
+                    sums[j] += (AG__WIDE)x[at + j];
+                    y[at + j] = (T)sums[j];
+                }
+        }
+}
+
+/* ---- floating point only ---- */
+#ifdef M
+
+AG__INLINE T AG__FN(term_square)(T x, T center) { return (x - center) * (x - center); }
+AG__INLINE T AG__FN(term_exp)(T x, T center) { return M(exp)(x - center); }
+
+static T AG__FN(mean_line)(const T *x, int64_t n, double divisor)
+{
+    return (T)((double)AG__FN(add_line)(x, n, 0, AG__FN(term_plain)) / divisor);
+}
+static void AG__FN(mean_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                 double divisor)
+{
+    const T unused[REDUCE_COLS] = { 0 };
+    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(term_plain));
+    for (int j = 0; j < cols; j++)
+        out[j] = (T)((double)out[j] / divisor);
+}
+/* Two passes: the mean, then the squares of what is left. */
+static T AG__FN(var_line)(const T *x, int64_t n, double divisor)
+{
+    const T mean = AG__FN(mean_line)(x, n, (double)n);
+    return (T)((double)AG__FN(add_line)(x, n, mean, AG__FN(term_square)) / divisor);
+}
+static void AG__FN(var_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                double divisor)
+{
+    T mean[REDUCE_COLS];
+    AG__FN(mean_columns)(x, n, stride, cols, mean, (double)n);
+    AG__FN(add_columns)(x, n, stride, cols, mean, out, AG__FN(term_square));
+    for (int j = 0; j < cols; j++)
+        out[j] = (T)((double)out[j] / divisor);
+}
+static T AG__FN(std_line)(const T *x, int64_t n, double divisor)
+{
+    return M(sqrt)(AG__FN(var_line)(x, n, divisor));
+}
+static void AG__FN(std_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                double divisor)
+{
+    AG__FN(var_columns)(x, n, stride, cols, out, divisor);
+    for (int j = 0; j < cols; j++)
+        out[j] = M(sqrt)(out[j]);
+}
+/* Relative to the maximum, or to 0 where that is infinite: inf - inf would be NaN. */
+static T AG__FN(logsumexp_line)(const T *x, int64_t n, double divisor)
+{
+    const T top = n ? AG__FN(max_line)(x, n, divisor) : 0, center = isinf(top) ? 0 : top;
+    return center + M(log)(AG__FN(add_line)(x, n, center, AG__FN(term_exp)));
+}
+static void AG__FN(logsumexp_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                                      double divisor)
+{
+    T center[REDUCE_COLS] = { 0 };
+    if (n)
+        AG__FN(max_columns)(x, n, stride, cols, center, divisor);
+    for (int j = 0; j < cols; j++)
+        center[j] = isinf(center[j]) ? 0 : center[j];
+    AG__FN(add_columns)(x, n, stride, cols, center, out, AG__FN(term_exp));
+    for (int j = 0; j < cols; j++)
+        out[j] = center[j] + M(log)(out[j]);
+}
+
+static void AG__FN(mean)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(mean_line), AG__FN(mean_columns));
+}
+static void AG__FN(var)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(var_line), AG__FN(var_columns));
+}
+static void AG__FN(std)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(std_line), AG__FN(std_columns));
+}
+static void AG__FN(logsumexp)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(reduce_all)(x, y, l, AG__FN(logsumexp_line), AG__FN(logsumexp_columns));
+}
+
+/* y_i = ln(e^x_0 + ... + e^x_i), the running value kept in double. */
+static void AG__FN(logcumsumexp)(const void *g, const void *data, const void *unused, void *result,
+                                 ag__lanes l)
+{
+    (void)g, (void)unused;
+    const T *x = data;
+    T *y = result;
+    for (int64_t o = 0; o < l.outer; o++)
+        for (int64_t k = 0; k < l.inner; k++) {
+            double run = -INFINITY;
+            for (int64_t i = 0; i < l.n; i++) {
+                const int64_t at = (o * l.n + i) * l.inner + k;
+                run = reduce_log_add(run, (double)x[at]);
+                y[at] = (T)run;
+            }
+        }
+}
+
+/* out_j = sum over i >= j of g_i e^(x_j - y_i), from the end. Since y never falls, no factor
+ * e^(y_j - y_(j+1)) exceeds 1: nothing overflows. Equal infinities have the factor 1. */
+static void AG__FN(logcumsumexp_vjp)(const void *grad, const void *data, const void *value,
+                                     void *result, ag__lanes l)
+{
+    const T *g = grad, *x = data, *y = value;
+    T *out = result;
+    for (int64_t o = 0; o < l.outer; o++)
+        for (int64_t k = 0; k < l.inner; k++) {
+            double run = 0, next = 0;
+            for (int64_t i = l.n - 1; i >= 0; i--) {
+                const int64_t at = (o * l.n + i) * l.inner + k;
+                const double now = (double)y[at];
+                run = (double)g[at] + (i < l.n - 1 ? reduce_ratio(now, next) * run : 0);
+                out[at] = (T)(run * exp((double)x[at] - now));
+                next = now;
+            }
+        }
+}
+
+/* out_i = sum over j <= i of g_j e^(x_j - y_i), from the start. */
+static void AG__FN(logcumsumexp_jvp)(const void *grad, const void *data, const void *value,
+                                     void *result, ag__lanes l)
+{
+    const T *g = grad, *x = data, *y = value;
+    T *out = result;
+    for (int64_t o = 0; o < l.outer; o++)
+        for (int64_t k = 0; k < l.inner; k++) {
+            double run = 0, last = 0;
+            for (int64_t i = 0; i < l.n; i++) {
+                const int64_t at = (o * l.n + i) * l.inner + k;
+                const double now = (double)y[at];
+                run = (i ? reduce_ratio(last, now) * run : 0) +
+                      (double)g[at] * exp((double)x[at] - now);
+                out[at] = (T)run;
+                last = now;
+            }
+        }
+}
+#endif /* M */
+
+#undef AG__INLINE

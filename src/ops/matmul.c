@@ -1,0 +1,522 @@
+/*
+ * Matrix products. Five rows (mm, bmm, mv, dot, addmm) share one kernel, which sees every operand as
+ * a batch of matrices: a vector is a matrix of one row or column, a matrix a batch of one.
+ *
+ * Gemm takes an operand as it lies in memory when one of its strides is 1, as a transposed one if need
+ * be; others are copied first. f16 and bf16 are multiplied in f32, integers in i64.
+ */
+#include "kernels/gemm.h"
+#include "ops/compose.h"
+#include "ops/op.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- operands ---- */
+
+typedef struct {
+    char *data;
+    int64_t n, rows, cols; /* n matrices */
+    int64_t batch, ld;     /* in elements */
+    bool trans;            /* the memory holds the transpose */
+    ag_tensor *copy;       /* what data belongs to when it is not the operand's own */
+} matmul_operand;
+
+/* Sets trans and ld when a matrix with these strides can go to gemm as it lies. Strides that let
+ * rows share memory (expanded operands) cannot. */
+static bool matmul_lies_well(matmul_operand *o, int64_t rs, int64_t cs)
+{
+    const bool one_row = o->rows == 1, one_col = o->cols == 1;
+    o->trans = false;
+    o->ld = one_row ? o->cols : rs;
+    if ((cs == 1 || one_col) && (one_row || rs >= o->cols))
+        return true;
+    o->trans = true;
+    o->ld = one_col ? o->rows : cs;
+    return (rs == 1 || one_row) && (one_col || cs >= o->rows);
+}
+
+/* The operand as matrices of `compute` elements; a vector is a row on the left, else a column. */
+static bool matmul_prepare(matmul_operand *o, ag_tensor *t, ag_dtype compute, bool left)
+{
+    const int64_t *size = ag__shape(t), *stride = ag__strides(t);
+    const int d = t->ndim;
+    int64_t rs, cs;
+    *o = (matmul_operand){ .data = ag__at(t), .n = d == 3 ? size[0] : 1,
+                           .batch = d == 3 ? stride[0] : 0 };
+    if (d == 1) {
+        o->rows = left ? 1 : size[0];
+        o->cols = left ? size[0] : 1;
+        rs = cs = stride[0];
+    } else {
+        o->rows = size[d - 2];
+        o->cols = size[d - 1];
+        rs = stride[d - 2];
+        cs = stride[d - 1];
+    }
+    if (t->dtype == compute && matmul_lies_well(o, rs, cs))
+        return true;
+    o->copy = ag__contiguous_copy(t, compute);
+    if (!o->copy)
+        return false;
+    o->data = ag__at(o->copy);
+    o->batch = o->rows * o->cols;
+    o->ld = o->cols;
+    o->trans = false;
+    return true;
+}
+
+/* ---- the kernel ---- */
+
+static int64_t matmul_i64_at(const matmul_operand *o, const int64_t *data, int64_t i, int64_t j)
+{
+    return data[o->trans ? j * o->ld + i : i * o->ld + j];
+}
+
+/* y = beta y + alpha a b for one pair of matrices; unsigned, since integers wrap around. */
+static void matmul_i64(const matmul_operand *a, const int64_t *pa, const matmul_operand *b,
+                       const int64_t *pb, int64_t alpha, int64_t beta, int64_t *y)
+{
+    for (int64_t i = 0; i < a->rows; i++)
+        for (int64_t j = 0; j < b->cols; j++) {
+            uint64_t sum = 0;
+            for (int64_t k = 0; k < a->cols; k++)
+                sum += (uint64_t)matmul_i64_at(a, pa, i, k) * (uint64_t)matmul_i64_at(b, pb, k, j);
+            uint64_t *at = (uint64_t *)&y[i * b->cols + j];
+            *at = (beta ? (uint64_t)beta * *at : 0) + (uint64_t)alpha * sum;
+        }
+}
+
+static void matmul_pair(ag_dtype compute, const matmul_operand *a, const matmul_operand *b,
+                        int64_t nr, double alpha, double beta, char *y, void *pack)
+{
+    const int64_t size = (int64_t)ag__itemsize(compute);
+    const void *pa = a->data + nr * a->batch * size, *pb = b->data + nr * b->batch * size;
+    const int64_t m = a->rows, n = b->cols, k = a->cols;
+    y += nr * m * n * size;
+    if (compute == AG_F32)
+        ag__gemm_f32(a->trans, b->trans, m, n, k, (float)alpha, pa, a->ld, pb, b->ld, (float)beta,
+                     (float *)(void *)y, n, pack);
+    else if (compute == AG_F64)
+        ag__gemm_f64(a->trans, b->trans, m, n, k, alpha, pa, a->ld, pb, b->ld, beta,
+                     (double *)(void *)y, n, pack);
+    else
+        matmul_i64(a, pa, b, pb, (int64_t)alpha, (int64_t)beta, (int64_t *)(void *)y);
+}
+
+/* y = beta y + alpha a b; y is contiguous and its old value unread when beta is 0. */
+static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_operand *b,
+                            double alpha, double beta)
+{
+    const ag_dtype compute = (ag_dtype)y->dtype;
+    const size_t size = ag__itemsize(compute);
+    if (y->numel == 0)
+        return true;
+    if (a->cols == 0) { /* an empty sum */
+        if (beta == 0)
+            memset(ag__at(y), 0, (size_t)y->numel * size);
+        for (int64_t i = 0; beta != 0 && i < y->numel; i++)
+            ag__store(compute, ag__at(y), i, beta * ag__load(compute, ag__at(y), i));
+        return true;
+    }
+    const size_t scratch = compute == AG_I64 ? 0 : ag__gemm_scratch(size, a->rows, b->cols, a->cols);
+    void *pack = scratch ? ag__alloc(y->c, scratch) : NULL;
+    if (scratch && !pack)
+        return false;
+    for (int64_t nr = 0; nr < a->n; nr++)
+        matmul_pair(compute, a, b, nr, alpha, beta, ag__at(y), pack);
+    ag__free(y->c, pack, scratch);
+    return true;
+}
+
+/* out = beta m + alpha a b; m may be NULL. */
+static bool matmul_run(ag_tensor *out, ag_tensor *m, ag_tensor *a, ag_tensor *b, double alpha,
+                       double beta)
+{
+    const ag_dtype d = (ag_dtype)out->dtype;
+    const ag_dtype compute = d == AG_F64 ? AG_F64 : ag__is_float(d) ? AG_F32 : AG_I64;
+    ag_tensor *y = d == compute ? ag__tensor_ref(out)
+                                : ag__tensor_new(out->c, compute, out->ndim, out->dims);
+    matmul_operand oa = { 0 }, ob = { 0 };
+    bool ok = y && matmul_prepare(&oa, a, compute, true) && matmul_prepare(&ob, b, compute, false);
+    if (ok && m)
+        ag__copy_data(y, m);
+    ok = ok && matmul_multiply(y, &oa, &ob, alpha, m ? beta : 0);
+    if (ok && y != out)
+        ag__copy_data(out, y);
+    ag__tensor_unref(oa.copy);
+    ag__tensor_unref(ob.copy);
+    ag__tensor_unref(y);
+    return ok;
+}
+
+static bool matmul_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    return matmul_run(out[0], NULL, call->in[0], call->in[1], 1, 0);
+}
+
+/* ---- checks ---- */
+
+/* What PyTorch's messages call element types. */
+static const char *matmul_dtype_text(ag_dtype d)
+{
+    static const char *const text[] = { "float", "double", "c10::Half", "c10::BFloat16", "signed char",
+                                        "short int", "int", "long int", "unsigned char", "bool" };
+    return text[d];
+}
+
+static bool matmul_check_dtypes(ag_context *c, const char *op, const ag_tensor *a, const ag_tensor *b)
+{
+    if (a->dtype != b->dtype)
+        return ag_fail(c, AG_ERR_DTYPE,
+                       "ag_%s: expected m1 and m2 to have the same dtype, but got: %s != %s", op,
+                       matmul_dtype_text((ag_dtype)a->dtype), matmul_dtype_text((ag_dtype)b->dtype));
+    if (a->dtype == AG_BOOL)
+        return ag_fail(c, AG_ERR_DTYPE, "ag_%s: matrix products are not implemented for 'Bool'", op);
+    return true;
+}
+
+static bool matmul_check_rank(const ag__call *call, int operand, const char *what, int ndim)
+{
+    const ag_tensor *t = call->in[operand];
+    ag__shape_text text;
+    return t->ndim == ndim ||
+           ag_fail(call->c, AG_ERR_SHAPE, "ag_%s: %s must be a %s, got a %d-D tensor of shape %s",
+                   call->op->name, what,
+                   ndim == 1 ? "vector" : ndim == 2 ? "matrix" : "3D tensor", t->ndim,
+                   ag__shape_string(&text, ag__sizes(t)));
+}
+
+static bool matmul_set(const ag__call *call, ag__geometry *out, ag_ints shape)
+{
+    const ag_dtype dtype = (ag_dtype)call->in[call->n_in - 1]->dtype;
+    ag__geometry_set(out, dtype, shape);
+    return ag__check_shape(call->c, call->op->name, shape, dtype);
+}
+
+/* a and b, the last two operands, are matrices that can be multiplied. */
+static bool matmul_check_pair(const ag__call *call)
+{
+    const int first = call->n_in - 2;
+    const ag_tensor *a = call->in[first], *b = call->in[first + 1];
+    if (!matmul_check_rank(call, first, "mat1", 2) || !matmul_check_rank(call, first + 1, "mat2", 2))
+        return false;
+    if (a->dims[1] != b->dims[0])
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_%s: mat1 and mat2 shapes cannot be multiplied (%lldx%lld and %lldx%lld)",
+                       call->op->name, (long long)a->dims[0], (long long)a->dims[1],
+                       (long long)b->dims[0], (long long)b->dims[1]);
+    return matmul_check_dtypes(call->c, call->op->name, a, b);
+}
+
+/* ---- mm ---- */
+
+static bool mm_infer(const ag__call *call, ag__geometry *out)
+{
+    return matmul_check_pair(call) &&
+           matmul_set(call, out, AG_SHAPE(call->in[0]->dims[0], call->in[1]->dims[1]));
+}
+
+/* Of all products: the gradient of one operand needs the other. */
+static unsigned matmul_needs(unsigned wanted)
+{
+    return (wanted & 1 ? 2u : 0) | (wanted & 2 ? 1u : 0);
+}
+
+static bool mm_vjp(ag__rule *r)
+{
+    if (ag__wants(r, 0) && !(r->out[0] = ag_mm(r->g[0], ag_t(ag__in(r, 1)))))
+        return false;
+    return !ag__wants(r, 1) || (r->out[1] = ag_mm(ag_t(ag__in(r, 0)), r->g[0]));
+}
+
+const ag__op ag__op_mm = { .name = "mm", .node_name = "MmBackward0", .kind = AG_KIND_BILIN,
+                           .n_in = 2, .n_out = 1, .infer = mm_infer, .kernel = matmul_kernel,
+                           .needs = matmul_needs, .vjp = mm_vjp };
+
+ag_tensor *ag_mm(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_mm, a, b, NULL); }
+
+/* ---- bmm ---- */
+
+static bool bmm_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *a = call->in[0], *b = call->in[1];
+    if (!matmul_check_rank(call, 0, "batch1", 3) || !matmul_check_rank(call, 1, "batch2", 3))
+        return false;
+    if (a->dims[0] != b->dims[0] || a->dims[2] != b->dims[1])
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_bmm: Expected size for first two dimensions of batch2 tensor to be: "
+                       "[%lld, %lld] but got: [%lld, %lld].",
+                       (long long)a->dims[0], (long long)a->dims[2], (long long)b->dims[0],
+                       (long long)b->dims[1]);
+    return matmul_check_dtypes(call->c, "bmm", a, b) &&
+           matmul_set(call, out, AG_SHAPE(a->dims[0], a->dims[1], b->dims[2]));
+}
+
+static bool bmm_vjp(ag__rule *r)
+{
+    if (ag__wants(r, 0) && !(r->out[0] = ag_bmm(r->g[0], ag_transpose(ag__in(r, 1), 1, 2))))
+        return false;
+    return !ag__wants(r, 1) || (r->out[1] = ag_bmm(ag_transpose(ag__in(r, 0), 1, 2), r->g[0]));
+}
+
+const ag__op ag__op_bmm = { .name = "bmm", .node_name = "BmmBackward0", .kind = AG_KIND_BILIN,
+                            .n_in = 2, .n_out = 1, .infer = bmm_infer, .kernel = matmul_kernel,
+                            .needs = matmul_needs, .vjp = bmm_vjp };
+
+ag_tensor *ag_bmm(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_bmm, a, b, NULL); }
+
+/* ---- mv ---- */
+
+static bool mv_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *a = call->in[0], *b = call->in[1];
+    if (!matmul_check_rank(call, 0, "mat", 2) || !matmul_check_rank(call, 1, "vec", 1))
+        return false;
+    if (a->dims[1] != b->dims[0])
+        return ag_fail(call->c, AG_ERR_SHAPE, "ag_mv: size mismatch, got input (%lldx%lld), vec (%lld)",
+                       (long long)a->dims[0], (long long)a->dims[1], (long long)b->dims[0]);
+    return matmul_check_dtypes(call->c, "mv", a, b) && matmul_set(call, out, AG_SHAPE(a->dims[0]));
+}
+
+static bool mv_vjp(ag__rule *r)
+{
+    if (ag__wants(r, 0)) { /* the outer product */
+        r->out[0] = (ag_mul)(ag_unsqueeze(r->g[0], 1), ag_unsqueeze(ag__in(r, 1), 0));
+        if (!r->out[0])
+            return false;
+    }
+    return !ag__wants(r, 1) || (r->out[1] = ag_mv(ag_t(ag__in(r, 0)), r->g[0]));
+}
+
+const ag__op ag__op_mv = { .name = "mv", .node_name = "MvBackward0", .kind = AG_KIND_BILIN,
+                           .n_in = 2, .n_out = 1, .infer = mv_infer, .kernel = matmul_kernel,
+                           .needs = matmul_needs, .vjp = mv_vjp };
+
+ag_tensor *ag_mv(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_mv, a, b, NULL); }
+
+/* ---- dot ---- */
+
+static bool dot_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *a = call->in[0], *b = call->in[1];
+    if (a->ndim != 1 || b->ndim != 1)
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_dot: 1D tensors expected, but got %dD and %dD tensors", a->ndim, b->ndim);
+    if (a->dims[0] != b->dims[0])
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_dot: inconsistent tensor size, expected tensor [%lld] and src [%lld] to have "
+                       "the same number of elements, but got %lld and %lld elements respectively",
+                       (long long)a->dims[0], (long long)b->dims[0], (long long)a->dims[0],
+                       (long long)b->dims[0]);
+    return matmul_check_dtypes(call->c, "dot", a, b) && matmul_set(call, out, (ag_ints){ NULL, 0 });
+}
+
+static bool dot_vjp(ag__rule *r)
+{
+    if (ag__wants(r, 0) && !(r->out[0] = (ag_mul)(r->g[0], ag__in(r, 1))))
+        return false;
+    return !ag__wants(r, 1) || (r->out[1] = (ag_mul)(r->g[0], ag__in(r, 0)));
+}
+
+const ag__op ag__op_dot = { .name = "dot", .node_name = "DotBackward0", .kind = AG_KIND_BILIN,
+                            .n_in = 2, .n_out = 1, .infer = dot_infer, .kernel = matmul_kernel,
+                            .needs = matmul_needs, .vjp = dot_vjp };
+
+ag_tensor *ag_dot(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_dot, a, b, NULL); }
+
+/* ---- addmm: p is beta, q is alpha ---- */
+
+static bool addmm_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *m = call->in[0];
+    const double beta = call->attrs->p, alpha = call->attrs->q;
+    if (!matmul_check_pair(call) ||
+        !matmul_set(call, out, AG_SHAPE(call->in[1]->dims[0], call->in[2]->dims[1])))
+        return false;
+    if (m->dtype != out->dtype)
+        return ag_fail(call->c, AG_ERR_DTYPE,
+                       "ag_addmm: self and mat2 must have the same dtype, but got %s and %s",
+                       ag_dtype_name((ag_dtype)m->dtype), ag_dtype_name(out->dtype));
+    if (!ag__is_float(out->dtype) && (alpha != trunc(alpha) || beta != trunc(beta)))
+        return ag_fail(call->c, AG_ERR_VALUE,
+                       "ag_addmm: For integral input tensors, arguments beta and alpha must not be "
+                       "floating point numbers.");
+    bool fits = m->ndim <= 2;
+    for (int i = 1; i <= m->ndim && fits; i++)
+        fits = m->dims[m->ndim - i] == 1 || m->dims[m->ndim - i] == out->shape[2 - i];
+    ag__shape_text a, b;
+    return fits || ag_fail(call->c, AG_ERR_SHAPE,
+                           "ag_addmm: input of shape %s must be broadcastable to the product's shape %s",
+                           ag__shape_string(&a, ag__sizes(m)),
+                           ag__shape_string(&b, (ag_ints){ out->shape, 2 }));
+}
+
+static bool addmm_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    return matmul_run(out[0], call->in[0], call->in[1], call->in[2], call->attrs->q, call->attrs->p);
+}
+
+static unsigned addmm_needs(unsigned wanted)
+{
+    return (wanted & 2 ? 4u : 0) | (wanted & 4 ? 2u : 0);
+}
+
+static ag_tensor *addmm_scaled(ag_tensor *t, double factor)
+{
+    return factor == 1 ? t : (ag_mul)(t, ag__number(t, factor));
+}
+
+static bool addmm_vjp(ag__rule *r)
+{
+    ag_tensor *g = r->g[0];
+    const double beta = r->attrs->p, alpha = r->attrs->q;
+    if (ag__wants(r, 0) && !(r->out[0] = addmm_scaled(ag__sum_to(g, ag__in_shape(r, 0)), beta)))
+        return false;
+    if (ag__wants(r, 1) && !(r->out[1] = addmm_scaled(ag_mm(g, ag_t(ag__in(r, 2))), alpha)))
+        return false;
+    return !ag__wants(r, 2) || (r->out[2] = addmm_scaled(ag_mm(ag_t(ag__in(r, 1)), g), alpha));
+}
+
+const ag__op ag__op_addmm = { .name = "addmm", .node_name = "AddmmBackward0", .kind = AG_KIND_GENERAL,
+                              .n_in = 3, .n_out = 1, .takes_attrs = true, .infer = addmm_infer,
+                              .kernel = addmm_kernel, .needs = addmm_needs, .vjp = addmm_vjp };
+
+ag_tensor *(ag_addmm)(ag_tensor *m, ag_tensor *a, ag_tensor *b, const ag_addmm_options *options)
+{
+    ag__attrs attrs = { .p = options && options->beta != 0 ? options->beta : 1,
+                        .q = options && options->alpha != 0 ? options->alpha : 1 };
+    return ag__run1(&ag__op_addmm, (ag_tensor *[]){ m, a, b }, 3, &attrs);
+}
+
+/* ---- matmul ---- */
+
+/* Sizes that a and b must share, checked here so that the message shows the user's shapes. */
+static bool matmul_check(ag_tensor *a, ag_tensor *b)
+{
+    ag__shape_text ta, tb;
+    if (!a || !b)
+        return (a || b) && ag_fail((a ? a : b)->c, AG_ERR_VALUE, "ag_matmul: operand %d is NULL", !!a);
+    if (a->ndim == 0 || b->ndim == 0)
+        return ag_fail(a->c, AG_ERR_SHAPE,
+                       "ag_matmul: both arguments to matmul need to be at least 1D, but they are %dD "
+                       "and %dD",
+                       a->ndim, b->ndim);
+    const int64_t inner_a = a->dims[a->ndim - 1], inner_b = b->dims[b->ndim > 1 ? b->ndim - 2 : 0];
+    if (inner_a == inner_b)
+        return matmul_check_dtypes(a->c, "matmul", a, b);
+    if (a->ndim == 1 && b->ndim == 1)
+        return ag_fail(a->c, AG_ERR_SHAPE,
+                       "ag_matmul: inconsistent tensor size, expected tensor [%lld] and src [%lld] to "
+                       "have the same number of elements",
+                       (long long)inner_a, (long long)inner_b);
+    const int64_t rows = inner_a ? a->numel / inner_a : 0;
+    const int64_t cols = b->ndim > 1 ? b->dims[b->ndim - 1] : 1;
+    return ag_fail(a->c, AG_ERR_SHAPE,
+                   "ag_matmul: mat1 and mat2 shapes cannot be multiplied (%lldx%lld and %lldx%lld); the "
+                   "operands' shapes are %s and %s",
+                   (long long)rows, (long long)inner_a, (long long)inner_b, (long long)cols,
+                   ag__shape_string(&ta, ag__sizes(a)), ag__shape_string(&tb, ag__sizes(b)));
+}
+
+/* big, of 3 or more dimensions, times a matrix or vector: its batches become rows. */
+static ag_tensor *matmul_fold(ag_tensor *big, ag_tensor *small)
+{
+    int n = big ? big->ndim : 0;
+    if (n == 0 || !small)
+        return NULL;
+    int64_t shape[AG_MAX_DIMS], rows = 1;
+    for (int i = 0; i < n - 1; i++) {
+        shape[i] = big->dims[i];
+        rows *= shape[i];
+    }
+    ag_tensor *flat = ag_reshape(big, AG_SHAPE(rows, big->dims[n - 1]));
+    if (small->ndim == 1)
+        return ag_reshape(ag_mv(flat, small), (ag_ints){ shape, n - 1 });
+    shape[n - 1] = small->dims[1];
+    return ag_reshape(ag_mm(flat, small), (ag_ints){ shape, n });
+}
+
+/* t, of at least 2 dimensions, with its batch dimensions expanded to `batch` and joined. */
+static ag_tensor *matmul_batched(ag_tensor *t, const ag__geometry *batch)
+{
+    int64_t shape[AG_MAX_DIMS];
+    if (!t)
+        return NULL;
+    const int n = batch->ndim;
+    int64_t count = 1;
+    for (int i = 0; i < n; i++) {
+        shape[i] = batch->shape[i];
+        count *= shape[i];
+    }
+    shape[n] = t->dims[t->ndim - 2];
+    shape[n + 1] = t->dims[t->ndim - 1];
+    return ag_reshape(ag_expand(t, (ag_ints){ shape, n + 2 }), AG_SHAPE(count, shape[n], shape[n + 1]));
+}
+
+static ag_tensor *matmul_broadcast(ag_tensor *a, ag_tensor *b)
+{
+    const bool row = a->ndim == 1, col = b->ndim == 1;
+    a = row ? ag_unsqueeze(a, 0) : a;
+    b = col ? ag_unsqueeze(b, 1) : b;
+    ag__geometry batch;
+    if (!a || !b || !ag__broadcast(a->c, "matmul", (ag_ints){ a->dims, a->ndim - 2 },
+                                   (ag_ints){ b->dims, b->ndim - 2 }, &batch))
+        return NULL;
+    const int64_t rows = a->dims[a->ndim - 2], cols = b->dims[b->ndim - 1];
+    int n = batch.ndim;
+    ag_tensor *y = ag_bmm(matmul_batched(a, &batch), matmul_batched(b, &batch));
+    if (!row)
+        batch.shape[n++] = rows;
+    if (!col)
+        batch.shape[n++] = cols;
+    return ag_reshape(y, (ag_ints){ batch.shape, n });
+}
+
+static ag_tensor *matmul_compose(ag_tensor *a, ag_tensor *b)
+{
+    if (a->ndim == 1 && b->ndim == 2)
+        return ag_squeeze(ag_mm(ag_unsqueeze(a, 0), b), 0);
+    if (a->ndim >= 3 && b->ndim <= 2)
+        return matmul_fold(a, b);
+    if (b->ndim >= 3 && a->ndim == 1)
+        return matmul_fold(ag_transpose(b, -1, -2), a);
+    /* Folding keeps a's gradient from being summed out of a batch of copies. */
+    if (b->ndim >= 3 && a->ndim == 2 && ag__wants_grad(a) && a->c->grad_enabled)
+        return ag_transpose(matmul_fold(ag_transpose(b, -1, -2), ag_t(a)), -1, -2);
+    return matmul_broadcast(a, b);
+}
+
+ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b)
+{
+    if (!matmul_check(a, b))
+        return NULL;
+    if (a->ndim == 1 && b->ndim == 1)
+        return ag_dot(a, b);
+    if (a->ndim == 2 && b->ndim <= 2)
+        return b->ndim == 1 ? ag_mv(a, b) : ag_mm(a, b);
+    ag_scope *s = ag_scope_begin(a->c);
+    return s ? ag__compose_end(s, matmul_compose(a, b)) : NULL;
+}
+
+/* ---- linear ---- */
+
+static ag_tensor *linear_compose(ag_tensor *x, ag_tensor *weight, ag_tensor *bias)
+{
+    ag_tensor *wt = weight->ndim == 1 ? weight : ag_t(weight);
+    if (bias && x->ndim == 2 && weight->ndim == 2)
+        return (ag_addmm)(bias, x, wt, NULL);
+    ag_tensor *y = ag_matmul(x, wt);
+    return bias ? (ag_add)(y, bias) : y;
+}
+
+ag_tensor *ag_linear(ag_tensor *x, ag_tensor *weight, ag_tensor *bias)
+{
+    if (!x || !weight)
+        return x ? ag__fail(x->c, AG_ERR_VALUE, "ag_linear: weight is NULL") : NULL;
+    if (weight->ndim < 1 || weight->ndim > 2)
+        return ag__fail(x->c, AG_ERR_SHAPE, "ag_linear: weight must be a matrix (out, in), got %d-D",
+                        weight->ndim);
+    ag_scope *s = ag_scope_begin(x->c);
+    return s ? ag__compose_end(s, linear_compose(x, weight, bias)) : NULL;
+}

@@ -1,0 +1,260 @@
+/*
+ * Softmax, log-softmax and layer normalisation: one pass per row in f32 or f64 (half types pass
+ * through f32), derivatives as compositions of operations.
+ */
+#include "ops/op.h"
+
+#include <math.h>
+
+#define T float
+#define NORM_NAME(name) norm_##name##_f32
+#define NORM_EXP expf
+#define NORM_LOG logf
+#include "kernels/norm_tpl.h"
+#undef T
+#undef NORM_NAME
+#undef NORM_EXP
+#undef NORM_LOG
+
+#define T double
+#define NORM_NAME(name) norm_##name##_f64
+#define NORM_EXP exp
+#define NORM_LOG log
+#include "kernels/norm_tpl.h"
+#undef T
+#undef NORM_NAME
+#undef NORM_EXP
+#undef NORM_LOG
+
+static bool norm_check_float(const ag__call *call)
+{
+    const ag_dtype d = (ag_dtype)call->in[0]->dtype;
+    return ag__is_float(d) ||
+           ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: not implemented for %s; use ag_to to convert it",
+                   call->op->name, ag_dtype_name(d));
+}
+
+static ag_dtype norm_compute(const ag_tensor *t) { return t->dtype == AG_F64 ? AG_F64 : AG_F32; }
+
+/* t itself or a copy, contiguous and of dtype d, with a reference for the caller. */
+static ag_tensor *norm_ready(ag_tensor *t, ag_dtype d)
+{
+    return t->dtype == d && ag__is_contiguous(t) ? ag__tensor_ref(t) : ag__contiguous_copy(t, d);
+}
+
+/* A tensor like t but of dtype d, t itself when it is; for results that ag__copy_data turns into t. */
+static ag_tensor *norm_result(ag_tensor *t, ag_dtype d)
+{
+    return t->dtype == d ? ag__tensor_ref(t) : ag__tensor_new(t->c, d, t->ndim, t->dims);
+}
+
+/* ---- softmax, log_softmax: i[0] is the dimension, i[1] says log ---- */
+
+static bool softmax_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *x = call->in[0];
+    ag__geometry_set(out, (ag_dtype)x->dtype, ag__sizes(x));
+    return norm_check_float(call);
+}
+
+static bool softmax_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    const ag_dtype d = norm_compute(out[0]);
+    ag_tensor *x = norm_ready(call->in[0], d), *y = norm_result(out[0], d);
+    const bool ok = x && y;
+    if (ok) {
+        const int dim = (int)call->attrs->i[0], n = x->ndim;
+        const int64_t size = n ? x->dims[dim] : 1;
+        const int64_t outer = ag__shape_numel((ag_ints){ x->dims, n ? dim : 0 });
+        const int64_t inner = n ? ag__shape_numel((ag_ints){ x->dims + dim + 1, n - dim - 1 }) : 1;
+        (d == AG_F64 ? norm_softmax_f64 : norm_softmax_f32)(ag__at(x), ag__at(y), outer, size, inner,
+                                                            call->attrs->i[1] != 0);
+        if (y != out[0])
+            ag__copy_data(out[0], y);
+    }
+    ag__tensor_unref(x);
+    ag__tensor_unref(y);
+    return ok;
+}
+
+static unsigned softmax_needs(unsigned wanted)
+{
+    return wanted ? AG_SAVE_OUTPUT : 0;
+}
+
+/* y (g - sum g y) */
+static bool softmax_vjp(ag__rule *r)
+{
+    ag_tensor *g = r->g[0], *y = ag__out(r, 0), *gy = (ag_mul)(g, y);
+    const ag_ints dim = AG_DIMS(r->attrs->i[0]);
+    r->out[0] = (ag_sub)(gy, (ag_mul)(y, ag_sum(gy, .dims = dim, .keepdim = true)));
+    return r->out[0] != NULL;
+}
+
+/* g - e^y sum g */
+static bool log_softmax_vjp(ag__rule *r)
+{
+    ag_tensor *g = r->g[0];
+    const ag_ints dim = AG_DIMS(r->attrs->i[0]);
+    ag_tensor *sum = ag_sum(g, .dims = dim, .keepdim = true);
+    r->out[0] = (ag_sub)(g, (ag_mul)(ag_exp(ag__out(r, 0)), sum));
+    return r->out[0] != NULL;
+}
+
+const ag__op ag__op_softmax = { .name = "softmax", .node_name = "SoftmaxBackward0",
+                                .kind = AG_KIND_GENERAL, .n_in = 1, .n_out = 1, .takes_attrs = true,
+                                .infer = softmax_infer, .kernel = softmax_kernel,
+                                .needs = softmax_needs, .vjp = softmax_vjp };
+const ag__op ag__op_log_softmax = { .name = "log_softmax", .node_name = "LogSoftmaxBackward0",
+                                    .kind = AG_KIND_GENERAL, .n_in = 1, .n_out = 1,
+                                    .takes_attrs = true, .infer = softmax_infer,
+                                    .kernel = softmax_kernel, .needs = softmax_needs,
+                                    .vjp = log_softmax_vjp };
+
+static ag_tensor *softmax_call(const ag__op *op, const char *name, ag_tensor *x, int dim, bool is_log)
+{
+    const int d = x ? ag__dim(x->c, name, dim, x->ndim) : -1;
+    return d < 0 ? NULL : ag__unary(op, x, &(ag__attrs){ .i = { d, is_log } });
+}
+
+ag_tensor *ag_softmax(ag_tensor *x, int dim)
+{
+    return softmax_call(&ag__op_softmax, "ag_softmax", x, dim, false);
+}
+
+ag_tensor *ag_log_softmax(ag_tensor *x, int dim)
+{
+    return softmax_call(&ag__op_log_softmax, "ag_log_softmax", x, dim, true);
+}
+
+/* ---- layer_norm: p is eps, i[0] the number of dimensions normalised; the results are y and, for
+ *      the derivative only, mean and 1/std of each row ---- */
+
+static bool layer_norm_check_parameter(const ag__call *call, int operand, const char *what)
+{
+    const ag_tensor *x = call->in[0], *t = call->in[operand];
+    if (!t)
+        return true;
+    const int n = (int)call->attrs->i[0];
+    const ag_ints normal = { x->dims + x->ndim - n, n };
+    ag__shape_text a, b;
+    if (!ag__same_shape(ag__sizes(t), normal))
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_layer_norm: Expected %s to be of same shape as normalized_shape, but got %s "
+                       "of shape %s and normalized_shape = %s",
+                       what, what, ag__shape_string(&a, ag__sizes(t)), ag__shape_string(&b, normal));
+    return t->dtype == x->dtype ||
+           ag_fail(call->c, AG_ERR_DTYPE,
+                   "ag_layer_norm: mixed dtype: expect %s to have scalar type of %s, got %s", what,
+                   ag_dtype_name((ag_dtype)x->dtype), ag_dtype_name((ag_dtype)t->dtype));
+}
+
+static bool layer_norm_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *x = call->in[0];
+    const int64_t n = call->attrs->i[0];
+    if (!norm_check_float(call))
+        return false;
+    if (n < 1 || n > x->ndim)
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_layer_norm: n_trailing_dims must be 1 to %d, the rank of the input, got %lld",
+                       x->ndim, (long long)n);
+    if (!layer_norm_check_parameter(call, 1, "weight") || !layer_norm_check_parameter(call, 2, "bias"))
+        return false;
+    ag__geometry_set(&out[0], (ag_dtype)x->dtype, ag__sizes(x));
+    for (int j = 1; j < 3; j++) {
+        ag__geometry_set(&out[j], norm_compute(x), ag__sizes(x));
+        for (int i = x->ndim - (int)n; i < x->ndim; i++)
+            out[j].shape[i] = 1;
+    }
+    return true;
+}
+
+static bool layer_norm_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    const ag_dtype d = norm_compute(out[0]);
+    ag_tensor *in[3] = { 0 }, *y = norm_result(out[0], d);
+    bool ok = y != NULL;
+    for (int i = 0; i < 3 && ok; i++)
+        if (call->in[i])
+            ok = (in[i] = norm_ready(call->in[i], d)) != NULL;
+    if (ok) {
+        const int64_t rows = out[1]->numel, n = rows ? y->numel / rows : 0;
+        (d == AG_F64 ? norm_layer_norm_f64 : norm_layer_norm_f32)(
+            ag__at(in[0]), in[1] ? ag__at(in[1]) : NULL, in[2] ? ag__at(in[2]) : NULL, ag__at(y),
+            ag__at(out[1]), ag__at(out[2]), rows, n, call->attrs->p);
+        if (y != out[0])
+            ag__copy_data(out[0], y);
+    }
+    for (int i = 0; i < 3; i++)
+        ag__tensor_unref(in[i]);
+    ag__tensor_unref(y);
+    return ok;
+}
+
+static unsigned layer_norm_needs(unsigned wanted)
+{
+    return (wanted & 3 ? 1u | AG_SAVE_OUTPUT << 1 | AG_SAVE_OUTPUT << 2 : 0) | (wanted & 1 ? 2u : 0);
+}
+
+/* Fills (x - mean) / std and 1 / std: from the saved values, or, when a graph of the gradient is
+ * wanted, from x by operations. */
+static bool layer_norm_parts(ag__rule *r, ag_ints dims, ag_tensor **z, ag_tensor **rstd)
+{
+    ag_tensor *x = ag__in(r, 0), *centred;
+    if (r->c->grad_enabled) {
+        centred = (ag_sub)(x, ag_mean(x, .dims = dims, .keepdim = true));
+        ag_tensor *var = ag_mean(ag_square(centred), .dims = dims, .keepdim = true);
+        *rstd = ag_rsqrt((ag_add)(var, ag__number(x, r->attrs->p)));
+    } else {
+        centred = (ag_sub)(x, ag__out(r, 1));
+        *rstd = ag__out(r, 2);
+    }
+    *z = (ag_mul)(centred, *rstd);
+    return *z != NULL;
+}
+
+static bool layer_norm_vjp(ag__rule *r)
+{
+    ag_tensor *g = r->g[0], *z, *rstd;
+    if (!g) /* a gradient of the hidden results only: nothing depends on them */
+        return true;
+    if (ag__wants(r, 2) && !(r->out[2] = ag__sum_to(g, ag__in_shape(r, 2))))
+        return false;
+    if (!ag__wants(r, 0) && !ag__wants(r, 1))
+        return true;
+    int64_t list[AG_MAX_DIMS];
+    const int n = (int)r->attrs->i[0];
+    for (int i = 0; i < n; i++)
+        list[i] = i - n;
+    const ag_ints dims = { list, n };
+    if (!layer_norm_parts(r, dims, &z, &rstd))
+        return false;
+    if (ag__wants(r, 1) && !(r->out[1] = ag__sum_to((ag_mul)(g, z), ag__in_shape(r, 1))))
+        return false;
+    if (!ag__wants(r, 0))
+        return true;
+    ag_tensor *w = ag__in(r, 1), *gz = w ? (ag_mul)(g, w) : g;
+    ag_tensor *along = (ag_mul)(z, ag_mean((ag_mul)(gz, z), .dims = dims, .keepdim = true));
+    ag_tensor *rest = (ag_sub)(gz, ag_mean(gz, .dims = dims, .keepdim = true));
+    r->out[0] = (ag_mul)((ag_sub)(rest, along), rstd);
+    return r->out[0] != NULL;
+}
+
+const ag__op ag__op_layer_norm = { .name = "layer_norm", .node_name = "NativeLayerNormBackward0",
+                                   .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 3,
+                                   .takes_attrs = true, .optional = 6, .infer = layer_norm_infer,
+                                   .kernel = layer_norm_kernel, .needs = layer_norm_needs,
+                                   .vjp = layer_norm_vjp };
+
+ag_tensor *ag_layer_norm(ag_tensor *x, int n_trailing_dims, ag_tensor *weight, ag_tensor *bias,
+                         double eps)
+{
+    const ag__attrs attrs = { .p = eps, .i = { n_trailing_dims } };
+    ag_tensor *out[AG_MAX_OUTPUTS];
+    if (!x || !ag__run(&ag__op_layer_norm, (ag_tensor *[]){ x, weight, bias }, 3, &attrs, out))
+        return NULL;
+    ag__tensor_unref(out[1]);
+    ag__tensor_unref(out[2]);
+    return ag__give(out[0]);
+}

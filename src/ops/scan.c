@@ -1,0 +1,183 @@
+/*
+ * Running sums along a dimension: cumsum and logcumsumexp.
+ *
+ * The gradient of logcumsumexp is a scan of its own, and so is that one's: two rows, linear in their
+ * first operand, whose derivatives are written in each other (w_ij = e^(x_j - y_i) for j <= i):
+ *     vjp(g, x, y)_j = sum_i g_i w_ij        jvp(h, x, y)_i = sum_j h_j w_ij
+ * Since d w_ij = w_ij (dx_j - dy_i), with t for the incoming gradient of either result u:
+ *     of vjp: to g: jvp(t), to x: t u, to y: -g jvp(t)
+ *     of jvp: to h: vjp(t), to x: h vjp(t), to y: -t u
+ *
+ * i[0] of the attributes is the dimension.
+ */
+#include "kernels/reduce.h"
+#include "ops/dims.h"
+#include "ops/op.h"
+
+static bool scan_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *x = call->in[0];
+    const ag_dtype d = (ag_dtype)x->dtype;
+    ag__geometry_set(out, ag__is_float(d) ? d : AG_I64, ag__sizes(x));
+    return ag__op_dim(call->c, call->op->name, call->attrs->i[0], x->ndim) >= 0;
+}
+
+static bool scan_float_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_dtype d = (ag_dtype)call->in[0]->dtype;
+    if (!ag__is_float(d))
+        return ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: not implemented for %s", call->op->name,
+                       ag_dtype_name(d));
+    return scan_infer(call, out);
+}
+
+/* t's elements in order and in dtype d: t itself or a copy, with one more reference. */
+static ag_tensor *scan_bring(ag_tensor *t, ag_dtype d)
+{
+    return (ag_dtype)t->dtype == d && ag__is_contiguous(t) ? ag__tensor_ref(t)
+                                                           : ag__contiguous_copy(t, d);
+}
+
+/* All operands are of one shape; the loop takes the last one in the first place when it is alone. */
+static bool scan_run(const ag__call *call, ag_tensor *out, int which)
+{
+    const ag_dtype compute = ag__reduce_dtype((ag_dtype)out->dtype);
+    const int dim = ag__op_dim(call->c, call->op->name, call->attrs->i[0], out->ndim);
+    ag__lanes l = { 1, 1, 1, 1 };
+    for (int d = 0; d < out->ndim; d++)
+        *(d < dim ? &l.outer : d == dim ? &l.n : &l.inner) *= out->dims[d];
+    ag_tensor *in[3] = { 0 };
+    bool ok = true;
+    for (int i = 0; i < call->n_in && ok; i++)
+        ok = (in[i] = scan_bring(call->in[i], compute)) != NULL;
+    ag_tensor *to = !ok ? NULL
+                    : (ag_dtype)out->dtype == compute
+                        ? ag__tensor_ref(out)
+                        : ag__tensor_new(call->c, compute, out->ndim, out->dims);
+    if (to && out->numel > 0) {
+        const void *first = ag__at(in[0]);
+        ag__scanner *loop = ag__reducers_of(compute)->scan[which];
+        if (call->n_in == 1)
+            loop(NULL, first, NULL, ag__at(to), l);
+        else
+            loop(first, ag__at(in[1]), ag__at(in[2]), ag__at(to), l);
+        if (to != out)
+            ag__copy_data(out, to);
+    }
+    for (int i = 0; i < call->n_in; i++)
+        ag__tensor_unref(in[i]);
+    ag__tensor_unref(to);
+    return to != NULL;
+}
+
+static ag__attrs scan_dim(const ag__rule *r) { return (ag__attrs){ .i = { r->attrs->i[0] } }; }
+
+/* ---- cumsum ---- */
+
+static bool cumsum_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    return scan_run(call, out[0], AG_SCAN_CUMSUM);
+}
+/* The running sum from the other end. */
+static bool cumsum_vjp(ag__rule *r)
+{
+    const int dim = (int)r->attrs->i[0];
+    if (r->g[0]->ndim == 0)
+        return (r->out[0] = r->g[0]) != NULL;
+    ag_tensor *t = ag_flip(r->g[0], AG_DIMS(dim));
+    t = t ? ag_cumsum(t, dim) : NULL;
+    return (r->out[0] = t ? ag_flip(t, AG_DIMS(dim)) : NULL) != NULL;
+}
+
+const ag__op ag__op_cumsum = { .name = "cumsum", .node_name = "CumsumBackward0",
+                               .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .takes_attrs = true,
+                               .infer = scan_infer, .kernel = cumsum_kernel, .vjp = cumsum_vjp };
+
+ag_tensor *ag_cumsum(ag_tensor *x, int dim)
+{
+    return ag__unary(&ag__op_cumsum, x, &(ag__attrs){ .i = { dim } });
+}
+
+/* ---- logcumsumexp ---- */
+
+static unsigned scan_needs_both(unsigned wanted) { return wanted | AG_SAVE_OUTPUT; }
+/* x and y always; the first operand for the gradients of these, and so the result. */
+static unsigned scan_needs_weights(unsigned wanted)
+{
+    return 6 | (wanted & 6 ? 1 | AG_SAVE_OUTPUT : 0);
+}
+
+static bool logcumsumexp_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    return scan_run(call, out[0], AG_SCAN_LOGCUMSUMEXP);
+}
+static bool logcumsumexp_vjp_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    return scan_run(call, out[0], AG_SCAN_LOGCUMSUMEXP_VJP);
+}
+static bool logcumsumexp_jvp_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    return scan_run(call, out[0], AG_SCAN_LOGCUMSUMEXP_JVP);
+}
+
+static ag_tensor *scan_weighted(const ag__rule *r, const ag__op *op, ag_tensor *t)
+{
+    const ag__attrs a = scan_dim(r);
+    return ag__run1(op, (ag_tensor *[]){ t, ag__in(r, 1), ag__in(r, 2) }, 3, &a);
+}
+
+static bool logcumsumexp_backward_vjp(ag__rule *r)
+{
+    ag_tensor *t = r->g[0], *s = scan_weighted(r, ag__ops[AG_OP_logcumsumexp_jvp], t);
+    if (!s)
+        return false;
+    r->out[0] = ag__wants(r, 0) ? s : NULL;
+    if (ag__wants(r, 1) && !(r->out[1] = ag_mul(t, ag__out(r, 0))))
+        return false;
+    ag_tensor *down = ag__wants(r, 2) ? ag_mul(ag__in(r, 0), s) : NULL;
+    return !ag__wants(r, 2) || (r->out[2] = down ? ag_neg(down) : NULL);
+}
+
+static bool logcumsumexp_jvp_vjp(ag__rule *r)
+{
+    ag_tensor *t = r->g[0], *s = scan_weighted(r, ag__ops[AG_OP_logcumsumexp_backward], t);
+    if (!s)
+        return false;
+    r->out[0] = ag__wants(r, 0) ? s : NULL;
+    if (ag__wants(r, 1) && !(r->out[1] = ag_mul(ag__in(r, 0), s)))
+        return false;
+    ag_tensor *down = ag__wants(r, 2) ? ag_mul(t, ag__out(r, 0)) : NULL;
+    return !ag__wants(r, 2) || (r->out[2] = down ? ag_neg(down) : NULL);
+}
+
+const ag__op ag__op_logcumsumexp_backward = {
+    .name = "logcumsumexp_backward", .node_name = "LogcumsumexpBackwardBackward0",
+    .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 1, .takes_attrs = true, .infer = scan_float_infer,
+    .kernel = logcumsumexp_vjp_kernel, .needs = scan_needs_weights, .vjp = logcumsumexp_backward_vjp
+};
+const ag__op ag__op_logcumsumexp_jvp = {
+    .name = "logcumsumexp_jvp", .node_name = "LogcumsumexpJvpBackward0",
+    .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 1, .takes_attrs = true, .infer = scan_float_infer,
+    .kernel = logcumsumexp_jvp_kernel, .needs = scan_needs_weights, .vjp = logcumsumexp_jvp_vjp
+};
+
+static bool logcumsumexp_vjp(ag__rule *r)
+{
+    const ag__attrs a = scan_dim(r);
+    ag_tensor *y = ag__out(r, 0);
+    r->out[0] = y ? ag__run1(&ag__op_logcumsumexp_backward,
+                             (ag_tensor *[]){ r->g[0], ag__in(r, 0), y }, 3, &a)
+                  : NULL;
+    return r->out[0] != NULL;
+}
+
+const ag__op ag__op_logcumsumexp = {
+    .name = "logcumsumexp", .node_name = "LogcumsumexpBackward0", .kind = AG_KIND_GENERAL,
+    .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = scan_float_infer,
+    .kernel = logcumsumexp_kernel, .needs = scan_needs_both, .vjp = logcumsumexp_vjp
+};
+
+ag_tensor *ag_logcumsumexp(ag_tensor *x, int dim)
+{
+    return ag__unary(&ag__op_logcumsumexp, x, &(ag__attrs){ .i = { dim } });
+}
