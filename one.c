@@ -11,6 +11,7 @@
 
 #include "src/tensor/create.c"
 #include "src/tensor/dtype.c"
+#include "src/tensor/print.c"
 #include "src/tensor/shape.c"
 #include "src/tensor/tensor.c"
 
@@ -41,3 +42,6 @@
 
 #include "src/train/init.c"
 #include "src/train/optim.c"
+
+#include "src/io/dot.c"
+#include "src/io/npy.c"

@@ -18,8 +18,8 @@
  */
 #include <string.h>
 
-#include "autograd/meta.h"
-#include "autograd/node.h"
+#include "meta.h"
+#include "node.h"
 
 typedef struct ag__visit {
     ag_node *node;

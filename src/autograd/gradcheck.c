@@ -1,13 +1,13 @@
 /*
  * Comparing derivatives with central differences.
  *
- * The inputs that require a gradient and the outputs are read as two long vectors; both Jacobians are
- * matrices of input elements by output elements. The numerical one moves one element of an input at a
- * time, in the input's own memory, and puts it back after the call; the analytical one is a backward pass per
- * output element. The second-order check is the first-order check of a function that computes
- * gradients. Messages number inputs as the caller does.
+ * The inputs that require a gradient and the outputs are read as two long vectors; both Jacobians
+ * are matrices of input elements by output elements. The numerical one moves one element of an
+ * input at a time, in the input's own memory, and puts it back after the call; the analytical one
+ * is a backward pass per output element. The second-order check is the first-order check of a
+ * function that computes gradients. Messages number inputs as the caller does.
  */
-#include "ops/op.h"
+#include "../ops/op.h"
 
 #include <math.h>
 #include <string.h>
@@ -38,8 +38,8 @@ static bool gradcheck_call(gradcheck *k)
     for (int i = 0; i < k->m; i++)
         if (!k->out[i] || k->out[i]->c != k->c)
             return ag__failed(k->c) ? false
-                                    : ag_fail(k->c, AG_ERR_VALUE, "ag_gradcheck: output %d is %s", i,
-                                              k->out[i] ? "of another context" : "NULL");
+                                    : ag_fail(k->c, AG_ERR_VALUE, "ag_gradcheck: output %d is %s",
+                                              i, k->out[i] ? "of another context" : "NULL");
     return true;
 }
 
@@ -171,8 +171,8 @@ static bool gradcheck_close(const gradcheck *k, double a, double n)
     return a == n || (isfinite(n) && fabs(a - n) <= k->atol + k->rtol * fabs(n));
 }
 
-static bool gradcheck_compare_block(const gradcheck *k, int input, int output, int64_t at, int64_t rows,
-                                    int64_t cols, bool differentiable)
+static bool gradcheck_compare_block(const gradcheck *k, int input, int output, int64_t at,
+                                    int64_t rows, int64_t cols, bool differentiable)
 {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < cols; j++) {
@@ -181,12 +181,13 @@ static bool gradcheck_compare_block(const gradcheck *k, int input, int output, i
                 return ag_fail(k->c, AG_ERR_GRAD,
                                "Numerical gradient for function expected to be zero");
             if (differentiable && k->analytical[e] != k->again[e] && !isnan(k->analytical[e]))
-                return ag_fail(k->c, AG_ERR_GRAD,
-                               "Backward is not reentrant, i.e., running backward with same input and "
-                               "grad_output multiple times gives different values, although analytical "
-                               "gradient matches numerical gradient. The tolerance for nondeterminism "
-                               "was 0.0. [output %d, input %d]",
-                               output, input);
+                return ag_fail(
+                    k->c, AG_ERR_GRAD,
+                    "Backward is not reentrant, i.e., running backward with same input and "
+                    "grad_output multiple times gives different values, although analytical "
+                    "gradient matches numerical gradient. The tolerance for nondeterminism "
+                    "was 0.0. [output %d, input %d]",
+                    output, input);
             if (differentiable && !gradcheck_close(k, k->analytical[e], k->numerical[e]))
                 return gradcheck_mismatch(k, input, output, at, rows, cols);
         }
@@ -229,7 +230,8 @@ static bool gradcheck_jacobians(gradcheck *k)
         return false;
     k->analytical = k->numerical + size;
     k->again = k->analytical + size;
-    ag_tensor *kept[AG_MAX_DIMS], **out = k->out; /* fn is called again below: it must not overwrite */
+    ag_tensor *kept[AG_MAX_DIMS],
+        **out = k->out; /* fn is called again below: it must not overwrite */
     ag_tensor **spare = k->m <= AG_MAX_DIMS ? kept : ag__alloc(k->c, (size_t)k->m * sizeof *spare);
     bool ok = spare && gradcheck_analytical(k, k->analytical) && gradcheck_analytical(k, k->again);
     if (ok) {
@@ -283,16 +285,18 @@ static bool gradcheck_check_input(ag_context *c, const char *name, const ag_tens
     if (!ag__wants_grad(t))
         return true;
     if (t->dtype != AG_F64)
-        ag__log(c, "gradcheck: an input requires gradient and is not a double precision floating "
-                   "point. This check will likely fail if all the inputs are not of double precision.");
+        ag__log(
+            c, "gradcheck: an input requires gradient and is not a double precision floating "
+               "point. This check will likely fail if all the inputs are not of double precision.");
     for (int d = 0; d < t->ndim; d++)
         if (t->dims[t->ndim + d] == 0 && t->dims[d] > 1)
-            return ag_fail(c, AG_ERR_VALUE,
-                           "The %dth input has a dimension with stride 0. gradcheck only supports inputs "
-                           "that are non-overlapping to be able to compute the numerical gradients "
-                           "correctly. You should call .contiguous on the input before passing it to "
-                           "gradcheck.",
-                           i);
+            return ag_fail(
+                c, AG_ERR_VALUE,
+                "The %dth input has a dimension with stride 0. gradcheck only supports inputs "
+                "that are non-overlapping to be able to compute the numerical gradients "
+                "correctly. You should call .contiguous on the input before passing it to "
+                "gradcheck.",
+                i);
     return true;
 }
 
@@ -313,21 +317,28 @@ static bool gradcheck_begin(gradcheck *k, const char *name, ag_fn fn, ag_tensor 
     if (o->forward_mode || o->batched)
         return ag_fail(c, AG_ERR_UNSUPPORTED, "%s: .%s is not supported", name,
                        o->forward_mode ? "forward_mode" : "batched");
-    *k = (gradcheck){ .c = c, .fn = fn, .user = user, .in = in, .n = n,
-                      .m = o->n_outputs ? o->n_outputs : 1, .eps = o->eps != 0 ? o->eps : 1e-6,
-                      .atol = o->atol != 0 ? o->atol : 1e-5, .rtol = o->rtol != 0 ? o->rtol : 1e-3 };
+    *k = (gradcheck){ .c = c,
+                      .fn = fn,
+                      .user = user,
+                      .in = in,
+                      .n = n,
+                      .m = o->n_outputs ? o->n_outputs : 1,
+                      .eps = o->eps != 0 ? o->eps : 1e-6,
+                      .atol = o->atol != 0 ? o->atol : 1e-5,
+                      .rtol = o->rtol != 0 ? o->rtol : 1e-3 };
     bool any = false;
     for (int i = 0; i < n; i++) {
         if (!gradcheck_check_input(c, name, in[i], i))
             return false;
         any = any || ag__wants_grad(in[i]);
     }
-    return any || ag_fail(c, AG_ERR_VALUE,
-                          "gradcheck expects at least one input tensor to require gradient, but none of "
-                          "the them have requires_grad=True.");
+    return any ||
+           ag_fail(c, AG_ERR_VALUE,
+                   "gradcheck expects at least one input tensor to require gradient, but none of "
+                   "the them have requires_grad=True.");
 }
 
-bool (ag_gradcheck)(ag_fn fn, ag_tensor *const *in, int n, void *user, const ag_gradcheck_options *o)
+bool(ag_gradcheck)(ag_fn fn, ag_tensor *const *in, int n, void *user, const ag_gradcheck_options *o)
 {
     gradcheck k;
     if (!gradcheck_begin(&k, "ag_gradcheck", fn, in, n, user, o))

@@ -1,7 +1,7 @@
 /* See meta.h, and the questions about a tensor that need no engine. */
-#include "autograd/meta.h"
+#include "meta.h"
 
-#include "autograd/node.h"
+#include "node.h"
 
 ag__meta *ag__meta_of(ag_tensor *t)
 {

@@ -2,7 +2,7 @@
 #ifndef AG_AUTOGRAD_META_H
 #define AG_AUTOGRAD_META_H
 
-#include "tensor/tensor.h"
+#include "../tensor/tensor.h"
 
 typedef struct ag__meta {
     ag__owned link; /* in the context's ring of records with a gradient; `scope` is unused */

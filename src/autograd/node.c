@@ -1,11 +1,11 @@
 /* The life of nodes. See node.h. */
-#include "autograd/node.h"
+#include "node.h"
 
 #include <stddef.h>
 #include <string.h>
 
-#include "autograd/meta.h"
-#include "ops/pointwise.h"
+#include "meta.h"
+#include "../ops/pointwise.h"
 
 const ag__op ag__accumulate_op = { .name = "accumulate", .node_name = "AccumulateGrad",
                                    .kind = AG_KIND_NODIFF, .n_in = 0, .n_out = 1 };

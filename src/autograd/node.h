@@ -8,7 +8,7 @@
 #ifndef AG_AUTOGRAD_NODE_H
 #define AG_AUTOGRAD_NODE_H
 
-#include "ops/op.h"
+#include "../ops/op.h"
 
 typedef struct { struct ag_node *node; int32_t nr; } ag__edge;
 typedef struct { ag_tensor *tensor; uint32_t version; bool is_output; uint8_t nr; } ag__saved;

@@ -1,11 +1,11 @@
 /* Opening and closing contexts, and the switches that are nothing but a field. */
-#include "base/context.h"
+#include "context.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
+#include "error.h"
 
 static void *context_malloc(size_t bytes, void *user)
 {

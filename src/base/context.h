@@ -8,11 +8,11 @@
 #ifndef AG_BASE_CONTEXT_H
 #define AG_BASE_CONTEXT_H
 
-#include <autograd.h>
+#include "../../include/autograd.h"
 
-#include "base/compiler.h"
-#include "base/memory.h"
-#include "base/random.h"
+#include "compiler.h"
+#include "memory.h"
+#include "random.h"
 
 enum { AG_MESSAGE_MAX = 2048 };
 

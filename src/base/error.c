@@ -1,5 +1,5 @@
 /* The first error of a context, its message, and the hook that is told. */
-#include "base/error.h"
+#include "error.h"
 
 #include <stdarg.h>
 #include <stdio.h>

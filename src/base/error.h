@@ -5,7 +5,7 @@
 #ifndef AG_BASE_ERROR_H
 #define AG_BASE_ERROR_H
 
-#include "base/context.h"
+#include "context.h"
 
 void *ag__fail(ag_context *c, ag_code code, const char *format, ...) AG_FORMAT(3, 4); /* NULL */
 static inline bool ag__failed(const ag_context *c) { return c->status.code != AG_OK; }

@@ -1,10 +1,10 @@
 /* See memory.h for how it works. */
-#include "base/memory.h"
+#include "memory.h"
 
 #include <stdint.h>
 #include <string.h>
 
-#include "base/error.h"
+#include "error.h"
 
 enum { SLAB_FIRST = 64 * 1024, SLAB_LAST = 4 * 1024 * 1024, ALIGNMENT = 64 };
 

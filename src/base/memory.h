@@ -12,7 +12,7 @@
 #ifndef AG_BASE_MEMORY_H
 #define AG_BASE_MEMORY_H
 
-#include <autograd.h>
+#include "../../include/autograd.h"
 
 enum {
     AG_SMALL_MAX = 512,

@@ -1,9 +1,9 @@
 /* See random.h. */
-#include "base/random.h"
+#include "random.h"
 
 #include <math.h>
 
-#include "base/context.h"
+#include "context.h"
 
 void ag__random_seed(ag__random *r, uint64_t seed)
 {

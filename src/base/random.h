@@ -5,7 +5,7 @@
 #ifndef AG_BASE_RANDOM_H
 #define AG_BASE_RANDOM_H
 
-#include <autograd.h>
+#include "../../include/autograd.h"
 
 typedef struct {
     uint32_t key[2];

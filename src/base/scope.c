@@ -2,8 +2,8 @@
  * Scopes: each tensor that the user can see sits in the ring of one scope, which owns one reference
  * to it. Moving it to another scope or out of all scopes is unlinking and linking: O(1).
  */
-#include "base/context.h"
-#include "base/error.h"
+#include "context.h"
+#include "error.h"
 
 static void scope_link(ag_scope *s, ag__owned *o)
 {

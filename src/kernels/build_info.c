@@ -1,5 +1,5 @@
 /* What this build is made of, as one line: compiler, and the libraries behind the seams. */
-#include <autograd.h>
+#include "../../include/autograd.h"
 
 #if defined(__clang__)
 #define BUILD_COMPILER "clang " __clang_version__

@@ -1,7 +1,7 @@
 /*
  * Matrix products, by a library where the build has one and by our own kernels otherwise.
  *
- * Our own way is that of BLIS (Van Zee, van de Geijn, ACM TOMS 41, 2015, article 14): B is copied by
+ * Our own way is that of BLIS (Van Zee, van de Geijn, ACM TOMS 41:14, 2015): B is copied by
  * blocks of KC x NC into panels NR wide and A by blocks of MC x KC into panels MR high, so that the
  * innermost loop reads both in order, whatever the transposes, and keeps an MR x NR tile of C in
  * registers. Block sizes are fixed: the order of every sum follows from the shape alone.
@@ -13,7 +13,7 @@
  * Libraries are held to one thread: threads are ours to split work over, and a sum split over
  * another number of threads would be another result.
  */
-#include "kernels/gemm.h"
+#include "gemm.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -53,11 +53,11 @@ static int64_t gemm_a_items(int64_t m, int64_t k)
 #define T float
 #define AG__FN(name) gemm_f32_##name
 #define FMA(x, y, z) ((x) * (y) + (z))
-#include "kernels/gemm_tpl.h"
+#include "gemm_tpl.h"
 #define T double
 #define AG__FN(name) gemm_f64_##name
 #define FMA(x, y, z) ((x) * (y) + (z))
-#include "kernels/gemm_tpl.h"
+#include "gemm_tpl.h"
 #undef MR
 #undef VBYTES
 
@@ -75,11 +75,11 @@ static int64_t gemm_a_items(int64_t m, int64_t k)
 #define T float
 #define AG__FN(name) gemm_f32_avx2_##name
 #define FMA(x, y, z) _mm256_fmadd_ps(x, y, z)
-#include "kernels/gemm_tpl.h"
+#include "gemm_tpl.h"
 #define T double
 #define AG__FN(name) gemm_f64_avx2_##name
 #define FMA(x, y, z) _mm256_fmadd_pd(x, y, z)
-#include "kernels/gemm_tpl.h"
+#include "gemm_tpl.h"
 #undef MR
 #undef VBYTES
 #ifdef __clang__
@@ -95,11 +95,11 @@ static int64_t gemm_a_items(int64_t m, int64_t k)
 #define T float
 #define AG__FN(name) gemm_f32_avx512_##name
 #define FMA(x, y, z) _mm512_fmadd_ps(x, y, z)
-#include "kernels/gemm_tpl.h"
+#include "gemm_tpl.h"
 #define T double
 #define AG__FN(name) gemm_f64_avx512_##name
 #define FMA(x, y, z) _mm512_fmadd_pd(x, y, z)
-#include "kernels/gemm_tpl.h"
+#include "gemm_tpl.h"
 #undef MR
 #undef VBYTES
 #ifdef __clang__
@@ -313,7 +313,8 @@ void ag__gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha
     } else {
         gemm_row32 *row = gemm_best()->row32;
         for (int64_t i = 0; i < m; i++)
-            row(tb, n, k, alpha, a + i * (ta ? 1 : lda), ta ? lda : 1, b, ldb, beta, c + i * ldc, 1);
+            row(tb, n, k, alpha, a + i * (ta ? 1 : lda), ta ? lda : 1, b, ldb, beta, c + i * ldc,
+                1);
     }
 }
 
@@ -338,6 +339,7 @@ void ag__gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alph
     } else {
         gemm_row64 *row = gemm_best()->row64;
         for (int64_t i = 0; i < m; i++)
-            row(tb, n, k, alpha, a + i * (ta ? 1 : lda), ta ? lda : 1, b, ldb, beta, c + i * ldc, 1);
+            row(tb, n, k, alpha, a + i * (ta ? 1 : lda), ta ? lda : 1, b, ldb, beta, c + i * ldc,
+                1);
     }
 }

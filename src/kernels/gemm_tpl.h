@@ -1,5 +1,5 @@
 /*
- * The product kernels for one number type T and one instruction set: V is a vector of T, MR the rows
+ * Product kernels for one number type T and one instruction set: V is a vector of T, MR the rows
  * of a tile, FMA(x, y, z) is x * y + z, AG__FN names the functions. A tile of C has MR rows and
  * NR = 2 vectors of columns, so that its sums stay in registers.
  */
@@ -82,9 +82,10 @@ static inline __attribute__((always_inline)) void AG__FN(pack)(int r, int64_t ro
     }
 }
 
-/* c = alpha (panel a)(panel b) + beta c for a tile of which rows x columns lie in the matrix. */
-static void AG__FN(tile)(int64_t depth, T alpha, const T *a, const T *b, T beta, T *c, int64_t ldc,
-                         int64_t rows, int64_t columns)
+/* c = alpha (panel a)(panel b) + beta c for a tile of which rows x columns lie in the matrix. alpha
+ * and beta come through memory: avx2 has no register to spare for them during the sum. */
+static void AG__FN(tile)(int64_t depth, const T *alpha_beta, const T *a, const T *b, T *c,
+                         int64_t ldc, int64_t rows, int64_t columns)
 {
     V s[MR][2] = { { { 0 } } };
     for (int64_t p = 0; p < depth; p++, a += MR, b += NR) {
@@ -96,6 +97,7 @@ static void AG__FN(tile)(int64_t depth, T alpha, const T *a, const T *b, T beta,
             s[i][1] = FMA(x, b1, s[i][1]);
         }
     }
+    const T alpha = alpha_beta[0], beta = alpha_beta[1];
     if (rows == MR && columns == NR) {
         GEMM_UNROLL
         for (int i = 0; i < MR; i++) {
@@ -125,14 +127,14 @@ static void AG__FN(packed)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, T 
         int64_t nc = n - j0 < GEMM_NC ? n - j0 : GEMM_NC;
         for (int64_t p0 = 0; p0 < k; p0 += GEMM_KC) {
             int64_t kc = k - p0 < GEMM_KC ? k - p0 : GEMM_KC;
-            T carry = p0 ? 1 : beta;
+            const T alpha_beta[] = { alpha, p0 ? 1 : beta };
             AG__FN(pack)(NR, nc, kc, b + p0 * rb + j0 * cb, cb, rb, pb);
             for (int64_t i0 = 0; i0 < m; i0 += GEMM_MC) {
                 int64_t mc = m - i0 < GEMM_MC ? m - i0 : GEMM_MC;
                 AG__FN(pack)(MR, mc, kc, a + i0 * ra + p0 * ca, ra, ca, pa);
                 for (int64_t j = 0; j < nc; j += NR)
                     for (int64_t i = 0; i < mc; i += MR)
-                        AG__FN(tile)(kc, alpha, pa + i * kc, pb + j * kc, carry,
+                        AG__FN(tile)(kc, alpha_beta, pa + i * kc, pb + j * kc,
                                      c + (i0 + i) * ldc + j0 + j, ldc, mc - i < MR ? mc - i : MR,
                                      nc - j < NR ? nc - j : NR);
             }

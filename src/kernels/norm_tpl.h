@@ -58,8 +58,8 @@ static double NORM_NAME(sum)(const T *x, int64_t n, double shift, bool squared)
     return sum;
 }
 
-static void NORM_NAME(layer_norm)(const void *px, const void *pw, const void *pb, void *py, void *pmean,
-                                  void *prstd, int64_t rows, int64_t n, double eps)
+static void NORM_NAME(layer_norm)(const void *px, const void *pw, const void *pb, void *py,
+                                  void *pmean, void *prstd, int64_t rows, int64_t n, double eps)
 {
     const T *x = px, *w = pw, *b = pb;
     T *y = py, *means = pmean, *rstds = prstd;

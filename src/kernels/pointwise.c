@@ -3,13 +3,13 @@
  * loops for float, double and int64_t. The other dtypes are converted to one of these by the block
  * (ops/pointwise.c).
  */
-#include "kernels/pointwise.h"
+#include "pointwise.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
 
-#include "kernels/special.h"
+#include "special.h"
 
 #define AG__CLASS_N(...) __VA_ARGS__
 #define AG__CLASS_F(...) __VA_ARGS__
@@ -18,12 +18,12 @@
 #define M(name) name##f
 #define AG__FN(name) f32_##name
 #define AG__HUGEST FLT_MAX
-#include "kernels/scalar_tpl.h"
-#include "kernels/loop_tpl.h"
-#include "ops/readings/scalar.h"
-#include "kernels/rows_value_tpl.h"
-#include "kernels/rows_gradient_tpl.h"
-#include "ops/readings/end.h"
+#include "scalar_tpl.h"
+#include "loop_tpl.h"
+#include "../ops/readings/scalar.h"
+#include "rows_value_tpl.h"
+#include "rows_gradient_tpl.h"
+#include "../ops/readings/end.h"
 #undef T
 #undef M
 #undef AG__FN
@@ -33,12 +33,12 @@
 #define M(name) name
 #define AG__FN(name) f64_##name
 #define AG__HUGEST DBL_MAX
-#include "kernels/scalar_tpl.h"
-#include "kernels/loop_tpl.h"
-#include "ops/readings/scalar.h"
-#include "kernels/rows_value_tpl.h"
-#include "kernels/rows_gradient_tpl.h"
-#include "ops/readings/end.h"
+#include "scalar_tpl.h"
+#include "loop_tpl.h"
+#include "../ops/readings/scalar.h"
+#include "rows_value_tpl.h"
+#include "rows_gradient_tpl.h"
+#include "../ops/readings/end.h"
 #undef T
 #undef M
 #undef AG__FN
@@ -48,11 +48,11 @@
 #define AG__CLASS_F(...)
 #define T int64_t
 #define AG__FN(name) i64_##name
-#include "kernels/integer_tpl.h"
-#include "kernels/loop_tpl.h"
-#include "ops/readings/integer.h"
-#include "kernels/rows_value_tpl.h"
-#include "ops/readings/end.h"
+#include "integer_tpl.h"
+#include "loop_tpl.h"
+#include "../ops/readings/integer.h"
+#include "rows_value_tpl.h"
+#include "../ops/readings/end.h"
 #undef T
 #undef AG__FN
 #undef AG__CLASS_N
@@ -77,7 +77,7 @@
 #define STRUCTURED(name)
 
 const ag__loops ag__loop_table[AG_OP_COUNT] = {
-#include "ops/ops.def"
+#include "../ops/ops.def"
 };
 
 #undef AG__I64_N

@@ -9,7 +9,7 @@
 #ifndef AG_KERNELS_POINTWISE_H
 #define AG_KERNELS_POINTWISE_H
 
-#include "ops/op.h"
+#include "../ops/op.h"
 
 typedef void ag__loop(int64_t n, char *const *data, const int64_t *strides, double p, double q);
 enum { AG_LOOP_F32, AG_LOOP_F64, AG_LOOP_I64, AG_LOOP_TYPES };

@@ -1,5 +1,5 @@
 /* Reductions and scans for float, double and int64_t: reduce_tpl.h read three times. */
-#include "kernels/reduce.h"
+#include "reduce.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -30,7 +30,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define T float
 #define M(name) name##f
 #define AG__FN(name) reduce_f32_##name
-#include "kernels/reduce_tpl.h"
+#include "reduce_tpl.h"
 #undef T
 #undef M
 #undef AG__FN
@@ -38,7 +38,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define T double
 #define M(name) name
 #define AG__FN(name) reduce_f64_##name
-#include "kernels/reduce_tpl.h"
+#include "reduce_tpl.h"
 #undef T
 #undef M
 #undef AG__FN
@@ -55,7 +55,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define AG__WIDE uint64_t
 #define T int64_t
 #define AG__FN(name) reduce_i64_##name
-#include "kernels/reduce_tpl.h"
+#include "reduce_tpl.h"
 #undef T
 #undef AG__FN
 #undef AG__ADD

@@ -9,7 +9,7 @@
 #ifndef AG_KERNELS_REDUCE_H
 #define AG_KERNELS_REDUCE_H
 
-#include "tensor/dtype.h"
+#include "../tensor/dtype.h"
 
 typedef struct {
     int64_t outer, n, inner;

@@ -11,7 +11,8 @@
 typedef T AG__FN(term)(T x, T center);
 typedef T AG__FN(join)(T a, T b);
 typedef T AG__FN(line)(const T *x, int64_t n, double divisor);
-typedef void AG__FN(columns)(const T *x, int64_t n, int64_t stride, int cols, T *out, double divisor);
+typedef void AG__FN(columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
+                             double divisor);
 
 AG__INLINE T AG__FN(term_plain)(T x, T center) { return (void)center, x; }
 AG__INLINE T AG__FN(join_add)(T a, T b) { return AG__ADD(a, b); }
@@ -22,16 +23,16 @@ AG__INLINE T AG__FN(join_min)(T a, T b) { return b < a || AG__ISNAN(b) ? b : a; 
 /* ---- rows of lanes ---- */
 
 /* lanes[j] = lanes[j] o f(x[r][j]) for every row r in turn. */
-AG__INLINE void AG__FN(fold_rows)(const T *x, int64_t rows, int64_t stride, int cols, const T *center,
-                                  T *lanes, AG__FN(term) *f, AG__FN(join) *o)
+AG__INLINE void AG__FN(fold_rows)(const T *x, int64_t rows, int64_t stride, int cols,
+                                  const T *center, T *lanes, AG__FN(term) *f, AG__FN(join) *o)
 {
     for (; rows > 0; rows--, x += stride)
         for (int j = 0; j < cols; j++)
             lanes[j] = o(lanes[j], f(x[j], center[j]));
 }
 
-AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int cols, const T *center,
-                                 T *out, AG__FN(term) *f)
+AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int cols,
+                                 const T *center, T *out, AG__FN(term) *f)
 {
     T level[REDUCE_LEVELS][REDUCE_COLS];
     int depth = 0;
@@ -55,8 +56,8 @@ AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int c
 }
 
 /* The same with the number of columns known where it is the full one. */
-AG__INLINE void AG__FN(add_columns)(const T *x, int64_t n, int64_t stride, int cols, const T *center,
-                                    T *out, AG__FN(term) *f)
+AG__INLINE void AG__FN(add_columns)(const T *x, int64_t n, int64_t stride, int cols,
+                                    const T *center, T *out, AG__FN(term) *f)
 {
     if (cols == REDUCE_COLS)
         AG__FN(add_rows)(x, n, stride, REDUCE_COLS, center, out, f);
@@ -116,7 +117,7 @@ AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) *o)
     return result;
 }
 
-/* Goes over all results: lines where the reduced elements are neighbours, else strips of columns. */
+/* All results: lines where the reduced elements are neighbours, else strips of columns. */
 AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *line,
                                    AG__FN(columns) *columns)
 {
@@ -194,12 +195,17 @@ static void AG__FN(min)(const void *x, void *y, ag__lanes l)
     AG__FN(reduce_all)(x, y, l, AG__FN(min_line), AG__FN(min_columns));
 }
 
-static int64_t AG__FN(argmax_line)(const T *x, int64_t n, int64_t stride)
+AG__INLINE int64_t AG__FN(argmax_line)(const T *x, int64_t n, int64_t stride)
 {
     int64_t best = 0;
-    for (int64_t i = 1; i < n && !AG__ISNAN(x[best * stride]); i++)
-        if (x[i * stride] > x[best * stride] || AG__ISNAN(x[i * stride]))
-            best = i;
+    T top = x[0];
+    for (int64_t i = 1; i < n && !AG__ISNAN(top); i++) {
+        const T v = x[i * stride];
+        if (v <= top) /* false for NaN, which wins */
+            continue;
+        top = v;
+        best = i;
+    }
     return best;
 }
 static void AG__FN(argmax)(const void *data, void *result, ag__lanes l)
@@ -208,26 +214,45 @@ static void AG__FN(argmax)(const void *data, void *result, ag__lanes l)
     int64_t *y = result;
     for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner)
         for (int64_t k = 0; k < l.inner; k++)
-            *y++ = AG__FN(argmax_line)(x + k, l.n, l.inner);
+            *y++ = l.inner == 1 ? AG__FN(argmax_line)(x, l.n, 1)
+                                : AG__FN(argmax_line)(x + k, l.n, l.inner);
 }
 
-/* y_i = x_0 + ... + x_i, by strips of columns, in AG__WIDE. */
+/* y_i = x_0 + ... + x_i in AG__WIDE: a line, and strips of columns. */
+static void AG__FN(cumsum_line)(const T *x, T *y, int64_t n)
+{
+    AG__WIDE sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (AG__WIDE)x[i];
+        y[i] = (T)sum;
+    }
+}
+static void AG__FN(cumsum_columns)(const T *x, T *y, int64_t n, int64_t stride, int64_t cols)
+{
+    AG__WIDE sums[REDUCE_COLS] = { 0 };
+    for (; n > 0; n--, x += stride, y += stride)
+        for (int64_t j = 0; j < cols; j++) {
+            sums[j] += (AG__WIDE)x[j];
+            y[j] = (T)sums[j];
+        }
+}
 static void AG__FN(cumsum)(const void *g, const void *data, const void *unused, void *result,
                            ag__lanes l)
 {
     (void)g, (void)unused;
     const T *x = data;
     T *y = result;
-    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner, y += l.n * l.inner)
-        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
-            AG__WIDE sums[REDUCE_COLS] = { 0 };
-            const int64_t left = l.inner - k, cols = left < REDUCE_COLS ? left : REDUCE_COLS;
-            for (int64_t at = k; at < l.n * l.inner; at += l.inner)
-                for (int64_t j = 0; j < cols; j++) {
-                    sums[j] += (AG__WIDE)x[at + j];
-                    y[at + j] = (T)sums[j];
-                }
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner, y += l.n * l.inner) {
+        if (l.inner == 1) {
+            AG__FN(cumsum_line)(x, y, l.n);
+            continue;
         }
+        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+            const int64_t left = l.inner - k;
+            AG__FN(cumsum_columns)(x + k, y + k, l.n, l.inner,
+                                   left < REDUCE_COLS ? left : REDUCE_COLS);
+        }
+    }
 }
 
 /* ---- floating point only ---- */

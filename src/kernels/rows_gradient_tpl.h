@@ -14,5 +14,5 @@
 #define PREDICATE1(name, value)
 #define PREDICATE2(name, value)
 #define STRUCTURED(name)
-#include "ops/ops.def"
+#include "../ops/ops.def"
 #undef AG__GRADIENT

@@ -24,5 +24,5 @@
     static void AG__FN(l_##name)(int64_t n, char *const *d, const int64_t *s, double P, double Q)  \
     { AG__USE; AG__FN(loop_test)(n, d, s, AG__FN(v_##name)); }
 #define STRUCTURED(name)
-#include "ops/ops.def"
+#include "../ops/ops.def"
 #undef AG__USE

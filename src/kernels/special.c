@@ -1,10 +1,10 @@
 /*
  * Special functions of one double.
  *
- * erfinv: a polynomial start good to 1e-6 (M. Giles, "Approximating the erfinv function", GPU
- *   Computing Gems 2, 2010), then Halley steps on erf, or on erfc where erf nears 1.
+ * erfinv: a start good to 3e-3 (S. Winitzki, "A handy approximation for the error function and its
+ *   inverse", 2008), then Halley steps on erf, or on erfc where erf nears 1.
  * lgamma: on [1.5, 2.5] the series of lgamma(2 + z) in (zeta(k) - 1), which is accurate at both
- *   zeros (Abramowitz and Stegun 6.1.33); recurrence around it; Stirling's series from 9 on (6.1.40);
+ *   zeros (Abramowitz and Stegun 6.1.33); recurrence around it; Stirling's series from 9 (6.1.40);
  *   reflection below 0 (6.1.17).
  * digamma: recurrence up to 10, then its asymptotic series (6.3.18); reflection below 0 (6.3.7).
  * polygamma(n, x) = (-1)^(n+1) n! zeta(n+1, x) (6.4.10), Hurwitz' zeta by Euler-Maclaurin summation
@@ -13,29 +13,22 @@
  * Reflections use d = x - rint(x), which is exact, in place of x: sin(pi x) for large x is then as
  * good as for small.
  */
-#include "kernels/special.h"
+#include "special.h"
 
 #include <float.h>
 #include <math.h>
 
-#include "base/compiler.h"
+#include "../base/compiler.h"
 
 static const double special_pi = 3.14159265358979323846;
 
+/* 0 < x < 1 */
 static double special_erfinv_start(double x)
 {
-    static const double centre[] = { 2.81022636e-08, 3.43273939e-07, -3.5233877e-06,
-                                     -4.39150654e-06, 0.00021858087, -0.00125372503,
-                                     -0.00417768164, 0.246640727, 1.50140941 };
-    static const double tail[] = { -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844,
-                                   0.00573950773, -0.0076224613, 0.00943887047, 1.00167406,
-                                   2.83297682 };
-    double w = -log((1 - x) * (1 + x)), p = 0;
-    const double *c = w < 5 ? centre : tail;
-    w = w < 5 ? w - 2.5 : sqrt(w) - 3;
-    for (int i = 0; i < AG_COUNT(centre); i++)
-        p = p * w + c[i];
-    return p * x;
+    if (x < 0.1)
+        return 0.88622692545275801365 * x; /* sqrt(pi) / 2 */
+    const double l = log((1 - x) * (1 + x)), t = 2 / (special_pi * 0.147) + l / 2;
+    return sqrt(sqrt(t * t - l / 0.147) - t);
 }
 
 double ag__erfinv(double x)
@@ -45,7 +38,7 @@ double ag__erfinv(double x)
     if (x == 0)
         return x;
     double a = fabs(x), y = special_erfinv_start(a);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) { /* each triples the digits */
         double error = a < 0.5 ? erf(y) - a : (1 - a) - erfc(y);
         double step = error * exp(y * y) / 1.1283791670955125739; /* 2 / sqrt(pi) */
         y -= step / (1 + y * step);
@@ -153,6 +146,8 @@ static double special_zeta(int n, double q)
         a += 1;
         term = pow(q / a, s) / q;
     }
+    if (term <= sum * 1e-18) /* and a may be too small for the series of corrections */
+        return special_scale(n, q) * sum;
     double tail = term * a / (s - 1) + term / 2; /* now from a on: the integral and corrections */
     double factor = term * s / a;
     for (int k = 0; k < AG_COUNT(bernoulli) && factor != 0; k++) {

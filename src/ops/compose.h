@@ -2,7 +2,7 @@
 #ifndef AG_OPS_COMPOSE_H
 #define AG_OPS_COMPOSE_H
 
-#include "ops/op.h"
+#include "op.h"
 
 /* Ends s, the scope of the intermediate results; y moves to the scope around it if s owns it. */
 static inline ag_tensor *ag__compose_end(ag_scope *s, ag_tensor *y)

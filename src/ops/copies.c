@@ -5,8 +5,8 @@
  */
 #include <string.h>
 
-#include "ops/dims.h"
-#include "ops/op.h"
+#include "dims.h"
+#include "op.h"
 
 /* Copies src into the geometry g over dst, or, with `read`, src seen through g into dst. */
 static bool copies_through(ag_tensor *dst, ag_tensor *src, const ag__geometry *g, bool read)
@@ -49,14 +49,15 @@ static bool cat_fits(const ag__call *call, int first, int i, int dim)
     const ag_tensor *a = call->in[first], *b = call->in[i];
     if (a->ndim != b->ndim)
         return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_cat: Tensors must have same number of dimensions: got %d and %d", a->ndim,
-                       b->ndim);
+                       "ag_cat: Tensors must have same number of dimensions: got %d and %d",
+                       a->ndim, b->ndim);
     for (int d = 0; d < a->ndim; d++)
         if (d != dim && a->dims[d] != b->dims[d])
-            return ag_fail(call->c, AG_ERR_SHAPE,
-                           "ag_cat: Sizes of tensors must match except in dimension %d. Expected size "
-                           "%lld but got size %lld for tensor number %d in the list.",
-                           dim, (long long)a->dims[d], (long long)b->dims[d], i);
+            return ag_fail(
+                call->c, AG_ERR_SHAPE,
+                "ag_cat: Sizes of tensors must match except in dimension %d. Expected size "
+                "%lld but got size %lld for tensor number %d in the list.",
+                dim, (long long)a->dims[d], (long long)b->dims[d], i);
     return true;
 }
 
@@ -73,8 +74,9 @@ static bool cat_infer(const ag__call *call, ag__geometry *out)
     const int first = cat_first(call);
     for (int i = 0; i < call->n_in; i++)
         if (call->in[i]->ndim == 0)
-            return ag_fail(call->c, AG_ERR_SHAPE,
-                           "ag_cat: zero-dimensional tensor (at position %d) cannot be concatenated", i);
+            return ag_fail(
+                call->c, AG_ERR_SHAPE,
+                "ag_cat: zero-dimensional tensor (at position %d) cannot be concatenated", i);
     const int dim = ag__op_dim(call->c, "cat", call->attrs->i[0], call->in[first]->ndim);
     if (dim < 0)
         return false;
@@ -85,7 +87,8 @@ static bool cat_infer(const ag__call *call, ag__geometry *out)
         if (!cat_fits(call, first, i, dim))
             return false;
         if (out->shape[dim] > INT64_MAX - call->in[i]->dims[dim])
-            return ag_fail(call->c, AG_ERR_SHAPE, "ag_cat: dimension %d of the result overflows", dim);
+            return ag_fail(call->c, AG_ERR_SHAPE, "ag_cat: dimension %d of the result overflows",
+                           dim);
         out->shape[dim] += call->in[i]->dims[dim];
     }
     return ag__check_shape(call->c, "ag_cat", (ag_ints){ out->shape, out->ndim }, out->dtype);
@@ -134,17 +137,20 @@ static bool stack_infer(const ag__call *call, ag__geometry *out)
     const ag_ints shape = ag__sizes(call->in[0]);
     ag__shape_text a, b;
     if (shape.n == AG_MAX_DIMS)
-        return ag_fail(call->c, AG_ERR_SHAPE, "ag_stack: the tensors have %d dimensions already, the "
-                       "most there are", AG_MAX_DIMS);
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_stack: the tensors have %d dimensions already, the "
+                       "most there are",
+                       AG_MAX_DIMS);
     const int dim = ag__op_dim(call->c, "stack", call->attrs->i[0], shape.n + 1);
     if (dim < 0)
         return false;
     for (int i = 1; i < call->n_in; i++)
         if (!ag__same_shape(shape, ag__sizes(call->in[i])))
-            return ag_fail(call->c, AG_ERR_SHAPE,
-                           "ag_stack: stack expects each tensor to be equal size, but got %s at entry 0 "
-                           "and %s at entry %d",
-                           ag__shape_string(&a, shape), ag__shape_string(&b, ag__sizes(call->in[i])), i);
+            return ag_fail(
+                call->c, AG_ERR_SHAPE,
+                "ag_stack: stack expects each tensor to be equal size, but got %s at entry 0 "
+                "and %s at entry %d",
+                ag__shape_string(&a, shape), ag__shape_string(&b, ag__sizes(call->in[i])), i);
     ag__geometry_set(out, cat_dtype(call), shape);
     for (int i = out->ndim++; i > dim; i--)
         out->shape[i] = out->shape[i - 1];
@@ -378,8 +384,13 @@ static bool to_infer(const ag__call *call, ag__geometry *out)
     return ag__check_shape(call->c, "ag_to", ag__sizes(call->in[0]), d);
 }
 
-const ag__op ag__op_clone = { .name = "clone", .node_name = "CloneBackward0", .kind = AG_KIND_LINEAR,
-                              .n_in = 1, .n_out = 1, .infer = clone_infer, .kernel = clone_kernel,
+const ag__op ag__op_clone = { .name = "clone",
+                              .node_name = "CloneBackward0",
+                              .kind = AG_KIND_LINEAR,
+                              .n_in = 1,
+                              .n_out = 1,
+                              .infer = clone_infer,
+                              .kernel = clone_kernel,
                               .vjp = clone_vjp };
 const ag__op ag__op_to = { .name = "to", .node_name = "ToCopyBackward0", .kind = AG_KIND_LINEAR,
                            .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = to_infer,

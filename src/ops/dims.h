@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "tensor/tensor.h"
+#include "../tensor/tensor.h"
 
 static inline int ag__op_dim(ag_context *c, const char *name, int64_t dim, int ndim)
 {

@@ -2,13 +2,13 @@
  * Reading by index, and its transposes.
  *
  * index_select and embedding copy whole slices, gather single elements. Their adjoints are the
- * internal rows index_add_zeros and scatter_add_zeros, which add into zeros of a given shape; and the
- * adjoints of those are index_select and gather again, so all of it is differentiable to any order.
- * Additions happen in the order of the index: results do not vary.
+ * internal rows index_add_zeros and scatter_add_zeros, which add into zeros of a given shape; and
+ * the adjoints of those are index_select and gather again, so all of it is differentiable to any
+ * order. Additions happen in the order of the index: results do not vary.
  *
  * Every index is checked before the first element is written.
  */
-#include "ops/op.h"
+#include "op.h"
 
 #include <string.h>
 
@@ -36,8 +36,8 @@ static ag_tensor *index_ready(const ag__call *call, ag_tensor *index, int dim, i
         if (at[i] >= 0 && at[i] < size)
             continue;
         ag__fail(call->c, AG_ERR_INDEX,
-                 "ag_%s: index %lld is out of bounds for dimension %d with size %lld", call->op->name,
-                 (long long)at[i], dim, (long long)size);
+                 "ag_%s: index %lld is out of bounds for dimension %d with size %lld",
+                 call->op->name, (long long)at[i], dim, (long long)size);
         ag__tensor_unref(t);
         return NULL;
     }
@@ -59,7 +59,8 @@ static ag__attrs index_attrs(int dim, ag_ints shape)
 static ag_tensor *index_sum_buffer(ag_tensor *out)
 {
     const bool half = out->dtype == AG_F16 || out->dtype == AG_BF16;
-    ag_tensor *t = half ? ag__tensor_new(out->c, AG_F32, out->ndim, out->dims) : ag__tensor_ref(out);
+    ag_tensor *t =
+        half ? ag__tensor_new(out->c, AG_F32, out->ndim, out->dims) : ag__tensor_ref(out);
     if (t && t->numel)
         memset(ag__at(t), 0, (size_t)t->numel * ag__itemsize((ag_dtype)t->dtype));
     return t;
@@ -133,8 +134,8 @@ static bool index_check_vector(const ag__call *call, const ag_tensor *index)
     ag__shape_text text;
     if (index->ndim > 1)
         return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_%s: Index is supposed to be a vector, got one of shape %s", call->op->name,
-                       ag__shape_string(&text, ag__sizes(index)));
+                       "ag_%s: Index is supposed to be a vector, got one of shape %s",
+                       call->op->name, ag__shape_string(&text, ag__sizes(index)));
     return index_check_dtype(call, index);
 }
 
@@ -150,7 +151,8 @@ static bool index_select_infer(const ag__call *call, ag__geometry *out)
                        "ag_index_select: Index to scalar can have only 1 value, got %lld value(s)",
                        (long long)index->numel);
     out->shape[call->attrs->i[0]] = index->numel;
-    return ag__check_shape(call->c, "ag_index_select", (ag_ints){ out->shape, out->ndim }, out->dtype);
+    return ag__check_shape(call->c, "ag_index_select", (ag_ints){ out->shape, out->ndim },
+                           out->dtype);
 }
 
 static bool index_select_kernel(const ag__call *call, ag_tensor *const *out)
@@ -186,7 +188,8 @@ static bool index_add_zeros_infer(const ag__call *call, ag__geometry *out)
 {
     ag__geometry_set(out, (ag_dtype)call->in[0]->dtype, index_target(call->attrs));
     if (!ag__is_float(out->dtype))
-        return ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: values must be floating point", call->op->name);
+        return ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: values must be floating point",
+                       call->op->name);
     return index_check_dtype(call, call->in[1]);
 }
 
@@ -317,18 +320,19 @@ static bool gather_check(const ag__call *call, const ag_tensor *index, ag_ints s
         return false;
     const int n = index->ndim ? index->ndim : 1;
     if (n != (shape.n ? shape.n : 1))
-        return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_%s: Index tensor must have the same number of dimensions as input tensor; the "
-                       "shapes are %s and %s",
-                       call->op->name, ag__shape_string(&a, ag__sizes(index)),
-                       ag__shape_string(&b, shape));
+        return ag_fail(
+            call->c, AG_ERR_SHAPE,
+            "ag_%s: Index tensor must have the same number of dimensions as input tensor; the "
+            "shapes are %s and %s",
+            call->op->name, ag__shape_string(&a, ag__sizes(index)), ag__shape_string(&b, shape));
     for (int i = 0; i < index->ndim && i < shape.n; i++)
         if (i != dim && index->dims[i] > shape.data[i])
-            return ag_fail(call->c, AG_ERR_SHAPE,
-                           "ag_%s: Size does not match at dimension %d expected index %s to be no larger "
-                           "than self %s apart from dimension %d",
-                           call->op->name, i, ag__shape_string(&a, ag__sizes(index)),
-                           ag__shape_string(&b, shape), dim);
+            return ag_fail(
+                call->c, AG_ERR_SHAPE,
+                "ag_%s: Size does not match at dimension %d expected index %s to be no larger "
+                "than self %s apart from dimension %d",
+                call->op->name, i, ag__shape_string(&a, ag__sizes(index)),
+                ag__shape_string(&b, shape), dim);
     return true;
 }
 
@@ -354,7 +358,8 @@ static bool gather_kernel(const ag__call *call, ag_tensor *const *out)
         char *to = ag__at(out[0]);
         index_walk w = index_walk_begin(at, ag__sizes(x), dim);
         for (int64_t k = 0; k < at->numel; k++, index_walk_next(&w))
-            memcpy(to + (size_t)k * size, data + (size_t)(w.base + i[k] * w.strides[dim]) * size, size);
+            memcpy(to + (size_t)k * size, data + (size_t)(w.base + i[k] * w.strides[dim]) * size,
+                   size);
     }
     ag__tensor_unref(at);
     ag__tensor_unref(from);
@@ -399,7 +404,8 @@ static bool scatter_add_zeros_kernel(const ag__call *call, ag_tensor *const *out
         const int64_t size = (int64_t)ag__itemsize(d);
         index_walk w = index_walk_begin(at, shape, dim);
         for (int64_t k = 0; k < at->numel; k++, index_walk_next(&w))
-            index_add(d, ag__at(y) + (w.base + i[k] * w.strides[dim]) * size, ag__at(x) + k * size, 1);
+            index_add(d, ag__at(y) + (w.base + i[k] * w.strides[dim]) * size, ag__at(x) + k * size,
+                      1);
         if (y != out[0])
             ag__copy_data(out[0], y);
     }
@@ -416,9 +422,16 @@ static bool scatter_add_zeros_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_scatter_add_zeros = {
-    .name = "scatter_add_zeros", .node_name = "ScatterAddBackward0", .kind = AG_KIND_LINEAR, .n_in = 2,
-    .n_out = 1, .takes_attrs = true, .infer = scatter_add_zeros_infer,
-    .kernel = scatter_add_zeros_kernel, .needs = index_needs, .vjp = scatter_add_zeros_vjp,
+    .name = "scatter_add_zeros",
+    .node_name = "ScatterAddBackward0",
+    .kind = AG_KIND_LINEAR,
+    .n_in = 2,
+    .n_out = 1,
+    .takes_attrs = true,
+    .infer = scatter_add_zeros_infer,
+    .kernel = scatter_add_zeros_kernel,
+    .needs = index_needs,
+    .vjp = scatter_add_zeros_vjp,
 };
 
 /* ---- one_hot: i[0] is the number of classes, -1: one more than the largest index ---- */
@@ -438,15 +451,16 @@ static int64_t one_hot_classes(const ag__call *call, const ag_tensor *index)
     }
     ag__tensor_unref(flat);
     if (low < 0) {
-        ag__fail(call->c, AG_ERR_INDEX, "ag_one_hot: Class values must be non-negative; there is %lld",
-                 (long long)low);
+        ag__fail(call->c, AG_ERR_INDEX,
+                 "ag_one_hot: Class values must be non-negative; there is %lld", (long long)low);
         return -1;
     }
     if (classes != -1 && top >= classes) {
-        ag__fail(call->c, AG_ERR_INDEX,
-                 "ag_one_hot: Class values must be smaller than num_classes; %lld is not smaller than "
-                 "%lld",
-                 (long long)top, (long long)classes);
+        ag__fail(
+            call->c, AG_ERR_INDEX,
+            "ag_one_hot: Class values must be smaller than num_classes; %lld is not smaller than "
+            "%lld",
+            (long long)top, (long long)classes);
         return -1;
     }
     return classes == -1 ? top + 1 : classes;
@@ -464,8 +478,10 @@ static bool one_hot_infer(const ag__call *call, ag__geometry *out)
     if (classes < 0)
         return false;
     if (index->ndim == AG_MAX_DIMS)
-        return ag_fail(call->c, AG_ERR_SHAPE, "ag_one_hot: the result would have %d dimensions; tensors "
-                       "have 0 to %d", index->ndim + 1, AG_MAX_DIMS);
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_one_hot: the result would have %d dimensions; tensors "
+                       "have 0 to %d",
+                       index->ndim + 1, AG_MAX_DIMS);
     ag__geometry_set(out, AG_I64, ag__sizes(index));
     out->shape[out->ndim++] = classes;
     return ag__check_shape(call->c, "ag_one_hot", (ag_ints){ out->shape, out->ndim }, AG_I64);
@@ -486,8 +502,13 @@ static bool one_hot_kernel(const ag__call *call, ag_tensor *const *out)
     return true;
 }
 
-const ag__op ag__op_one_hot = { .name = "one_hot", .kind = AG_KIND_NODIFF, .n_in = 1, .n_out = 1,
-                                .takes_attrs = true, .infer = one_hot_infer, .kernel = one_hot_kernel };
+const ag__op ag__op_one_hot = { .name = "one_hot",
+                                .kind = AG_KIND_NODIFF,
+                                .n_in = 1,
+                                .n_out = 1,
+                                .takes_attrs = true,
+                                .infer = one_hot_infer,
+                                .kernel = one_hot_kernel };
 
 ag_tensor *ag_one_hot(ag_tensor *index, int64_t classes)
 {
@@ -500,18 +521,21 @@ static bool masked_fill_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0], *mask = call->in[1], *value = call->in[2];
     if (mask->dtype != AG_BOOL)
-        return ag_fail(call->c, AG_ERR_DTYPE,
-                       "ag_masked_fill: masked_fill only supports boolean masks, but got mask with dtype "
-                       "%s",
-                       ag_dtype_name((ag_dtype)mask->dtype));
+        return ag_fail(
+            call->c, AG_ERR_DTYPE,
+            "ag_masked_fill: masked_fill only supports boolean masks, but got mask with dtype "
+            "%s",
+            ag_dtype_name((ag_dtype)mask->dtype));
     if (value->ndim != 0)
-        return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_masked_fill: masked_fill only supports a 0-dimensional value tensor, but got "
-                       "tensor with %d dimension(s).",
-                       value->ndim);
+        return ag_fail(
+            call->c, AG_ERR_SHAPE,
+            "ag_masked_fill: masked_fill only supports a 0-dimensional value tensor, but got "
+            "tensor with %d dimension(s).",
+            value->ndim);
     out->dtype = (ag_dtype)x->dtype;
     return ag__broadcast(call->c, "masked_fill", ag__sizes(x), ag__sizes(mask), out) &&
-           ag__check_shape(call->c, "ag_masked_fill", (ag_ints){ out->shape, out->ndim }, out->dtype);
+           ag__check_shape(call->c, "ag_masked_fill", (ag_ints){ out->shape, out->ndim },
+                           out->dtype);
 }
 
 static bool masked_fill_kernel(const ag__call *call, ag_tensor *const *out)

@@ -3,9 +3,9 @@
  * over it, and the operand takes the node of the result for its own. The copy costs a pass over the
  * data and buys that nothing has changed when a call fails.
  */
-#include "autograd/meta.h"
-#include "autograd/node.h"
-#include "ops/pointwise.h"
+#include "../autograd/meta.h"
+#include "../autograd/node.h"
+#include "pointwise.h"
 
 static int inplace_category(ag_dtype d) { return d == AG_BOOL ? 0 : ag__is_float(d) ? 2 : 1; }
 

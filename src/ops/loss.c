@@ -2,8 +2,8 @@
  * Losses. mse_loss and nll_loss are rows; cross_entropy is log_softmax and nll_loss, with PyTorch's
  * label smoothing added by operations.
  */
-#include "ops/compose.h"
-#include "ops/op.h"
+#include "compose.h"
+#include "op.h"
 
 #include <math.h>
 
@@ -51,7 +51,8 @@ static bool mse_loss_kernel(const ag__call *call, ag_tensor *const *out)
     ag__geometry shape;
     if (!ag__broadcast(call->c, "mse_loss", ag__sizes(call->in[0]), ag__sizes(call->in[1]), &shape))
         return false;
-    ag_tensor *x = loss_values(call->in[0], &shape), *y = x ? loss_values(call->in[1], &shape) : NULL;
+    ag_tensor *x = loss_values(call->in[0], &shape),
+              *y = x ? loss_values(call->in[1], &shape) : NULL;
     const ag_dtype d = (ag_dtype)out[0]->dtype;
     const bool ok = y != NULL;
     if (ok) {
@@ -94,14 +95,21 @@ static bool mse_loss_vjp(ag__rule *r)
     return !ag__wants(r, 1) || (r->out[1] = ag__sum_to(ag_neg(g), ag__in_shape(r, 1)));
 }
 
-const ag__op ag__op_mse_loss = { .name = "mse_loss", .node_name = "MseLossBackward0",
-                                 .kind = AG_KIND_GENERAL, .n_in = 2, .n_out = 1, .takes_attrs = true,
-                                 .infer = mse_loss_infer, .kernel = mse_loss_kernel,
-                                 .needs = mse_loss_needs, .vjp = mse_loss_vjp };
+const ag__op ag__op_mse_loss = { .name = "mse_loss",
+                                 .node_name = "MseLossBackward0",
+                                 .kind = AG_KIND_GENERAL,
+                                 .n_in = 2,
+                                 .n_out = 1,
+                                 .takes_attrs = true,
+                                 .infer = mse_loss_infer,
+                                 .kernel = mse_loss_kernel,
+                                 .needs = mse_loss_needs,
+                                 .vjp = mse_loss_vjp };
 
 ag_tensor *(ag_mse_loss)(ag_tensor *x, ag_tensor *target, const ag_loss_options *o)
 {
-    return ag__binary(&ag__op_mse_loss, x, target, &(ag__attrs){ .i = { o ? o->reduction : AG_MEAN } });
+    return ag__binary(&ag__op_mse_loss, x, target,
+                      &(ag__attrs){ .i = { o ? o->reduction : AG_MEAN } });
 }
 
 /* ---- nll_loss: i[0] is the reduction, i[1] the ignored class; the second result, which only the
@@ -115,7 +123,8 @@ static bool nll_check_target(const ag__call *call)
     if (x->ndim == 0)
         return ag_fail(call->c, AG_ERR_SHAPE, "ag_nll_loss: Expected 1 or more dimensions (got 0)");
     if (t->dtype != AG_I64 && t->dtype != AG_I32)
-        return ag_fail(call->c, AG_ERR_DTYPE, "ag_nll_loss: expected target dtype to be int64, but got %s",
+        return ag_fail(call->c, AG_ERR_DTYPE,
+                       "ag_nll_loss: expected target dtype to be int64, but got %s",
                        ag_dtype_name((ag_dtype)t->dtype));
     bool fits = t->ndim == x->ndim - 1;
     for (int i = 0; i < t->ndim && fits; i++)
@@ -134,17 +143,21 @@ static bool nll_check_weight(const ag__call *call)
     if (!w)
         return true;
     if (w->ndim != 1 || w->dims[0] != classes)
-        return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_nll_loss: weight tensor should be defined either for all %lld classes or no "
-                       "classes but got weight tensor of shape: %s",
-                       (long long)classes, ag__shape_string(&text, ag__sizes(w)));
+        return ag_fail(
+            call->c, AG_ERR_SHAPE,
+            "ag_nll_loss: weight tensor should be defined either for all %lld classes or no "
+            "classes but got weight tensor of shape: %s",
+            (long long)classes, ag__shape_string(&text, ag__sizes(w)));
     if (w->dtype != x->dtype)
-        return ag_fail(call->c, AG_ERR_DTYPE, "ag_nll_loss: expected scalar type %s for weight, but found "
-                       "%s", ag_dtype_name((ag_dtype)x->dtype), ag_dtype_name((ag_dtype)w->dtype));
+        return ag_fail(call->c, AG_ERR_DTYPE,
+                       "ag_nll_loss: expected scalar type %s for weight, but found "
+                       "%s",
+                       ag_dtype_name((ag_dtype)x->dtype), ag_dtype_name((ag_dtype)w->dtype));
     return !ag__wants_grad(w) || !call->c->grad_enabled ||
-           ag_fail(call->c, AG_ERR_GRAD,
-                   "ag_nll_loss: The function 'nll_loss_forward' is not differentiable with respect to "
-                   "argument 'weight'. This input cannot have requires_grad True.");
+           ag_fail(
+               call->c, AG_ERR_GRAD,
+               "ag_nll_loss: The function 'nll_loss_forward' is not differentiable with respect to "
+               "argument 'weight'. This input cannot have requires_grad True.");
 }
 
 static bool nll_loss_infer(const ag__call *call, ag__geometry *out)
@@ -154,7 +167,8 @@ static bool nll_loss_infer(const ag__call *call, ag__geometry *out)
         !nll_check_target(call) || !nll_check_weight(call))
         return false;
     const bool whole = call->attrs->i[0] == AG_NONE;
-    ag__geometry_set(&out[0], (ag_dtype)x->dtype, whole ? ag__sizes(call->in[1]) : (ag_ints){ NULL, 0 });
+    ag__geometry_set(&out[0], (ag_dtype)x->dtype,
+                     whole ? ag__sizes(call->in[1]) : (ag_ints){ NULL, 0 });
     ag__geometry_set(&out[1], x->dtype == AG_F64 ? AG_F64 : AG_F32, (ag_ints){ NULL, 0 });
     return true;
 }
@@ -234,7 +248,8 @@ static bool loss_targets(ag_tensor *target, int64_t ignored, ag_tensor **counts,
     return *safe != NULL;
 }
 
-/* x[n, target[n]] has the derivative -weight[target[n]], over the total for a mean, all others 0. */
+/* x[n, target[n]] has the derivative -weight[target[n]], over the total for a mean, all others 0.
+ */
 static bool nll_loss_vjp(ag__rule *r)
 {
     ag_tensor *g = r->g[0], *target = ag__in(r, 1), *weight = ag__in(r, 2);
@@ -264,10 +279,17 @@ static bool nll_loss_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_nll_loss = { .name = "nll_loss", .node_name = "NllLossBackward0",
-                                 .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 2, .takes_attrs = true,
-                                 .optional = 4, .infer = nll_loss_infer, .kernel = nll_loss_kernel,
-                                 .needs = nll_loss_needs, .vjp = nll_loss_vjp };
+const ag__op ag__op_nll_loss = { .name = "nll_loss",
+                                 .node_name = "NllLossBackward0",
+                                 .kind = AG_KIND_GENERAL,
+                                 .n_in = 3,
+                                 .n_out = 2,
+                                 .takes_attrs = true,
+                                 .optional = 4,
+                                 .infer = nll_loss_infer,
+                                 .kernel = nll_loss_kernel,
+                                 .needs = nll_loss_needs,
+                                 .vjp = nll_loss_vjp };
 
 static int64_t loss_ignored(const ag_loss_options *o)
 {

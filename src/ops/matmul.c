@@ -1,13 +1,13 @@
 /*
- * Matrix products. Five rows (mm, bmm, mv, dot, addmm) share one kernel, which sees every operand as
- * a batch of matrices: a vector is a matrix of one row or column, a matrix a batch of one.
+ * Matrix products. Five rows (mm, bmm, mv, dot, addmm) share one kernel, which sees every operand
+ * as a batch of matrices: a vector is a matrix of one row or column, a matrix a batch of one.
  *
- * Gemm takes an operand as it lies in memory when one of its strides is 1, as a transposed one if need
- * be; others are copied first. f16 and bf16 are multiplied in f32, integers in i64.
+ * Gemm takes an operand as it lies in memory when one of its strides is 1, as a transposed one if
+ * need be; others are copied first. f16 and bf16 are multiplied in f32, integers in i64.
  */
-#include "kernels/gemm.h"
-#include "ops/compose.h"
-#include "ops/op.h"
+#include "../kernels/gemm.h"
+#include "compose.h"
+#include "op.h"
 
 #include <math.h>
 #include <string.h>
@@ -119,7 +119,8 @@ static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_
             ag__store(compute, ag__at(y), i, beta * ag__load(compute, ag__at(y), i));
         return true;
     }
-    const size_t scratch = compute == AG_I64 ? 0 : ag__gemm_scratch(size, a->rows, b->cols, a->cols);
+    const size_t scratch =
+        compute == AG_I64 ? 0 : ag__gemm_scratch(size, a->rows, b->cols, a->cols);
     void *pack = scratch ? ag__alloc(y->c, scratch) : NULL;
     if (scratch && !pack)
         return false;
@@ -160,19 +161,22 @@ static bool matmul_kernel(const ag__call *call, ag_tensor *const *out)
 /* What PyTorch's messages call element types. */
 static const char *matmul_dtype_text(ag_dtype d)
 {
-    static const char *const text[] = { "float", "double", "c10::Half", "c10::BFloat16", "signed char",
-                                        "short int", "int", "long int", "unsigned char", "bool" };
+    static const char *const text[] = { "float",         "double",    "c10::Half", "c10::BFloat16",
+                                        "signed char",   "short int", "int",       "long int",
+                                        "unsigned char", "bool" };
     return text[d];
 }
 
-static bool matmul_check_dtypes(ag_context *c, const char *op, const ag_tensor *a, const ag_tensor *b)
+static bool matmul_check_dtypes(ag_context *c, const char *op, const ag_tensor *a,
+                                const ag_tensor *b)
 {
     if (a->dtype != b->dtype)
-        return ag_fail(c, AG_ERR_DTYPE,
-                       "ag_%s: expected m1 and m2 to have the same dtype, but got: %s != %s", op,
-                       matmul_dtype_text((ag_dtype)a->dtype), matmul_dtype_text((ag_dtype)b->dtype));
+        return ag_fail(
+            c, AG_ERR_DTYPE, "ag_%s: expected m1 and m2 to have the same dtype, but got: %s != %s",
+            op, matmul_dtype_text((ag_dtype)a->dtype), matmul_dtype_text((ag_dtype)b->dtype));
     if (a->dtype == AG_BOOL)
-        return ag_fail(c, AG_ERR_DTYPE, "ag_%s: matrix products are not implemented for 'Bool'", op);
+        return ag_fail(c, AG_ERR_DTYPE, "ag_%s: matrix products are not implemented for 'Bool'",
+                       op);
     return true;
 }
 
@@ -199,7 +203,8 @@ static bool matmul_check_pair(const ag__call *call)
 {
     const int first = call->n_in - 2;
     const ag_tensor *a = call->in[first], *b = call->in[first + 1];
-    if (!matmul_check_rank(call, first, "mat1", 2) || !matmul_check_rank(call, first + 1, "mat2", 2))
+    if (!matmul_check_rank(call, first, "mat1", 2) ||
+        !matmul_check_rank(call, first + 1, "mat2", 2))
         return false;
     if (a->dims[1] != b->dims[0])
         return ag_fail(call->c, AG_ERR_SHAPE,
@@ -274,7 +279,8 @@ static bool mv_infer(const ag__call *call, ag__geometry *out)
     if (!matmul_check_rank(call, 0, "mat", 2) || !matmul_check_rank(call, 1, "vec", 1))
         return false;
     if (a->dims[1] != b->dims[0])
-        return ag_fail(call->c, AG_ERR_SHAPE, "ag_mv: size mismatch, got input (%lldx%lld), vec (%lld)",
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_mv: size mismatch, got input (%lldx%lld), vec (%lld)",
                        (long long)a->dims[0], (long long)a->dims[1], (long long)b->dims[0]);
     return matmul_check_dtypes(call->c, "mv", a, b) && matmul_set(call, out, AG_SHAPE(a->dims[0]));
 }
@@ -302,13 +308,15 @@ static bool dot_infer(const ag__call *call, ag__geometry *out)
     const ag_tensor *a = call->in[0], *b = call->in[1];
     if (a->ndim != 1 || b->ndim != 1)
         return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_dot: 1D tensors expected, but got %dD and %dD tensors", a->ndim, b->ndim);
+                       "ag_dot: 1D tensors expected, but got %dD and %dD tensors", a->ndim,
+                       b->ndim);
     if (a->dims[0] != b->dims[0])
-        return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_dot: inconsistent tensor size, expected tensor [%lld] and src [%lld] to have "
-                       "the same number of elements, but got %lld and %lld elements respectively",
-                       (long long)a->dims[0], (long long)b->dims[0], (long long)a->dims[0],
-                       (long long)b->dims[0]);
+        return ag_fail(
+            call->c, AG_ERR_SHAPE,
+            "ag_dot: inconsistent tensor size, expected tensor [%lld] and src [%lld] to have "
+            "the same number of elements, but got %lld and %lld elements respectively",
+            (long long)a->dims[0], (long long)b->dims[0], (long long)a->dims[0],
+            (long long)b->dims[0]);
     return matmul_check_dtypes(call->c, "dot", a, b) && matmul_set(call, out, (ag_ints){ NULL, 0 });
 }
 
@@ -346,15 +354,17 @@ static bool addmm_infer(const ag__call *call, ag__geometry *out)
     for (int i = 1; i <= m->ndim && fits; i++)
         fits = m->dims[m->ndim - i] == 1 || m->dims[m->ndim - i] == out->shape[2 - i];
     ag__shape_text a, b;
-    return fits || ag_fail(call->c, AG_ERR_SHAPE,
-                           "ag_addmm: input of shape %s must be broadcastable to the product's shape %s",
-                           ag__shape_string(&a, ag__sizes(m)),
-                           ag__shape_string(&b, (ag_ints){ out->shape, 2 }));
+    return fits ||
+           ag_fail(call->c, AG_ERR_SHAPE,
+                   "ag_addmm: input of shape %s must be broadcastable to the product's shape %s",
+                   ag__shape_string(&a, ag__sizes(m)),
+                   ag__shape_string(&b, (ag_ints){ out->shape, 2 }));
 }
 
 static bool addmm_kernel(const ag__call *call, ag_tensor *const *out)
 {
-    return matmul_run(out[0], call->in[0], call->in[1], call->in[2], call->attrs->q, call->attrs->p);
+    return matmul_run(out[0], call->in[0], call->in[1], call->in[2], call->attrs->q,
+                      call->attrs->p);
 }
 
 static unsigned addmm_needs(unsigned wanted)
@@ -378,9 +388,16 @@ static bool addmm_vjp(ag__rule *r)
     return !ag__wants(r, 2) || (r->out[2] = addmm_scaled(ag_mm(ag_t(ag__in(r, 1)), g), alpha));
 }
 
-const ag__op ag__op_addmm = { .name = "addmm", .node_name = "AddmmBackward0", .kind = AG_KIND_GENERAL,
-                              .n_in = 3, .n_out = 1, .takes_attrs = true, .infer = addmm_infer,
-                              .kernel = addmm_kernel, .needs = addmm_needs, .vjp = addmm_vjp };
+const ag__op ag__op_addmm = { .name = "addmm",
+                              .node_name = "AddmmBackward0",
+                              .kind = AG_KIND_GENERAL,
+                              .n_in = 3,
+                              .n_out = 1,
+                              .takes_attrs = true,
+                              .infer = addmm_infer,
+                              .kernel = addmm_kernel,
+                              .needs = addmm_needs,
+                              .vjp = addmm_vjp };
 
 ag_tensor *(ag_addmm)(ag_tensor *m, ag_tensor *a, ag_tensor *b, const ag_addmm_options *options)
 {
@@ -396,27 +413,31 @@ static bool matmul_check(ag_tensor *a, ag_tensor *b)
 {
     ag__shape_text ta, tb;
     if (!a || !b)
-        return (a || b) && ag_fail((a ? a : b)->c, AG_ERR_VALUE, "ag_matmul: operand %d is NULL", !!a);
+        return (a || b) &&
+               ag_fail((a ? a : b)->c, AG_ERR_VALUE, "ag_matmul: operand %d is NULL", !!a);
     if (a->ndim == 0 || b->ndim == 0)
-        return ag_fail(a->c, AG_ERR_SHAPE,
-                       "ag_matmul: both arguments to matmul need to be at least 1D, but they are %dD "
-                       "and %dD",
-                       a->ndim, b->ndim);
+        return ag_fail(
+            a->c, AG_ERR_SHAPE,
+            "ag_matmul: both arguments to matmul need to be at least 1D, but they are %dD "
+            "and %dD",
+            a->ndim, b->ndim);
     const int64_t inner_a = a->dims[a->ndim - 1], inner_b = b->dims[b->ndim > 1 ? b->ndim - 2 : 0];
     if (inner_a == inner_b)
         return matmul_check_dtypes(a->c, "matmul", a, b);
     if (a->ndim == 1 && b->ndim == 1)
-        return ag_fail(a->c, AG_ERR_SHAPE,
-                       "ag_matmul: inconsistent tensor size, expected tensor [%lld] and src [%lld] to "
-                       "have the same number of elements",
-                       (long long)inner_a, (long long)inner_b);
+        return ag_fail(
+            a->c, AG_ERR_SHAPE,
+            "ag_matmul: inconsistent tensor size, expected tensor [%lld] and src [%lld] to "
+            "have the same number of elements",
+            (long long)inner_a, (long long)inner_b);
     const int64_t rows = inner_a ? a->numel / inner_a : 0;
     const int64_t cols = b->ndim > 1 ? b->dims[b->ndim - 1] : 1;
-    return ag_fail(a->c, AG_ERR_SHAPE,
-                   "ag_matmul: mat1 and mat2 shapes cannot be multiplied (%lldx%lld and %lldx%lld); the "
-                   "operands' shapes are %s and %s",
-                   (long long)rows, (long long)inner_a, (long long)inner_b, (long long)cols,
-                   ag__shape_string(&ta, ag__sizes(a)), ag__shape_string(&tb, ag__sizes(b)));
+    return ag_fail(
+        a->c, AG_ERR_SHAPE,
+        "ag_matmul: mat1 and mat2 shapes cannot be multiplied (%lldx%lld and %lldx%lld); the "
+        "operands' shapes are %s and %s",
+        (long long)rows, (long long)inner_a, (long long)inner_b, (long long)cols,
+        ag__shape_string(&ta, ag__sizes(a)), ag__shape_string(&tb, ag__sizes(b)));
 }
 
 /* big, of 3 or more dimensions, times a matrix or vector: its batches become rows. */
@@ -451,7 +472,8 @@ static ag_tensor *matmul_batched(ag_tensor *t, const ag__geometry *batch)
     }
     shape[n] = t->dims[t->ndim - 2];
     shape[n + 1] = t->dims[t->ndim - 1];
-    return ag_reshape(ag_expand(t, (ag_ints){ shape, n + 2 }), AG_SHAPE(count, shape[n], shape[n + 1]));
+    return ag_reshape(ag_expand(t, (ag_ints){ shape, n + 2 }),
+                      AG_SHAPE(count, shape[n], shape[n + 1]));
 }
 
 static ag_tensor *matmul_broadcast(ag_tensor *a, ag_tensor *b)
@@ -515,8 +537,8 @@ ag_tensor *ag_linear(ag_tensor *x, ag_tensor *weight, ag_tensor *bias)
     if (!x || !weight)
         return x ? ag__fail(x->c, AG_ERR_VALUE, "ag_linear: weight is NULL") : NULL;
     if (weight->ndim < 1 || weight->ndim > 2)
-        return ag__fail(x->c, AG_ERR_SHAPE, "ag_linear: weight must be a matrix (out, in), got %d-D",
-                        weight->ndim);
+        return ag__fail(x->c, AG_ERR_SHAPE,
+                        "ag_linear: weight must be a matrix (out, in), got %d-D", weight->ndim);
     ag_scope *s = ag_scope_begin(x->c);
     return s ? ag__compose_end(s, linear_compose(x, weight, bias)) : NULL;
 }

@@ -2,7 +2,7 @@
  * Softmax, log-softmax and layer normalisation: one pass per row in f32 or f64 (half types pass
  * through f32), derivatives as compositions of operations.
  */
-#include "ops/op.h"
+#include "op.h"
 
 #include <math.h>
 
@@ -10,7 +10,7 @@
 #define NORM_NAME(name) norm_##name##_f32
 #define NORM_EXP expf
 #define NORM_LOG logf
-#include "kernels/norm_tpl.h"
+#include "../kernels/norm_tpl.h"
 #undef T
 #undef NORM_NAME
 #undef NORM_EXP
@@ -20,7 +20,7 @@
 #define NORM_NAME(name) norm_##name##_f64
 #define NORM_EXP exp
 #define NORM_LOG log
-#include "kernels/norm_tpl.h"
+#include "../kernels/norm_tpl.h"
 #undef T
 #undef NORM_NAME
 #undef NORM_EXP
@@ -42,7 +42,8 @@ static ag_tensor *norm_ready(ag_tensor *t, ag_dtype d)
     return t->dtype == d && ag__is_contiguous(t) ? ag__tensor_ref(t) : ag__contiguous_copy(t, d);
 }
 
-/* A tensor like t but of dtype d, t itself when it is; for results that ag__copy_data turns into t. */
+/* A tensor like t but of dtype d, t itself when it is; for results that ag__copy_data turns into t.
+ */
 static ag_tensor *norm_result(ag_tensor *t, ag_dtype d)
 {
     return t->dtype == d ? ag__tensor_ref(t) : ag__tensor_new(t->c, d, t->ndim, t->dims);
@@ -67,8 +68,8 @@ static bool softmax_kernel(const ag__call *call, ag_tensor *const *out)
         const int64_t size = n ? x->dims[dim] : 1;
         const int64_t outer = ag__shape_numel((ag_ints){ x->dims, n ? dim : 0 });
         const int64_t inner = n ? ag__shape_numel((ag_ints){ x->dims + dim + 1, n - dim - 1 }) : 1;
-        (d == AG_F64 ? norm_softmax_f64 : norm_softmax_f32)(ag__at(x), ag__at(y), outer, size, inner,
-                                                            call->attrs->i[1] != 0);
+        (d == AG_F64 ? norm_softmax_f64 : norm_softmax_f32)(ag__at(x), ag__at(y), outer, size,
+                                                            inner, call->attrs->i[1] != 0);
         if (y != out[0])
             ag__copy_data(out[0], y);
     }
@@ -111,7 +112,8 @@ const ag__op ag__op_log_softmax = { .name = "log_softmax", .node_name = "LogSoft
                                     .kernel = softmax_kernel, .needs = softmax_needs,
                                     .vjp = log_softmax_vjp };
 
-static ag_tensor *softmax_call(const ag__op *op, const char *name, ag_tensor *x, int dim, bool is_log)
+static ag_tensor *softmax_call(const ag__op *op, const char *name, ag_tensor *x, int dim,
+                               bool is_log)
 {
     const int d = x ? ag__dim(x->c, name, dim, x->ndim) : -1;
     return d < 0 ? NULL : ag__unary(op, x, &(ag__attrs){ .i = { d, is_log } });
@@ -139,10 +141,11 @@ static bool layer_norm_check_parameter(const ag__call *call, int operand, const 
     const ag_ints normal = { x->dims + x->ndim - n, n };
     ag__shape_text a, b;
     if (!ag__same_shape(ag__sizes(t), normal))
-        return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_layer_norm: Expected %s to be of same shape as normalized_shape, but got %s "
-                       "of shape %s and normalized_shape = %s",
-                       what, what, ag__shape_string(&a, ag__sizes(t)), ag__shape_string(&b, normal));
+        return ag_fail(
+            call->c, AG_ERR_SHAPE,
+            "ag_layer_norm: Expected %s to be of same shape as normalized_shape, but got %s "
+            "of shape %s and normalized_shape = %s",
+            what, what, ag__shape_string(&a, ag__sizes(t)), ag__shape_string(&b, normal));
     return t->dtype == x->dtype ||
            ag_fail(call->c, AG_ERR_DTYPE,
                    "ag_layer_norm: mixed dtype: expect %s to have scalar type of %s, got %s", what,
@@ -156,10 +159,12 @@ static bool layer_norm_infer(const ag__call *call, ag__geometry *out)
     if (!norm_check_float(call))
         return false;
     if (n < 1 || n > x->ndim)
-        return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_layer_norm: n_trailing_dims must be 1 to %d, the rank of the input, got %lld",
-                       x->ndim, (long long)n);
-    if (!layer_norm_check_parameter(call, 1, "weight") || !layer_norm_check_parameter(call, 2, "bias"))
+        return ag_fail(
+            call->c, AG_ERR_SHAPE,
+            "ag_layer_norm: n_trailing_dims must be 1 to %d, the rank of the input, got %lld",
+            x->ndim, (long long)n);
+    if (!layer_norm_check_parameter(call, 1, "weight") ||
+        !layer_norm_check_parameter(call, 2, "bias"))
         return false;
     ag__geometry_set(&out[0], (ag_dtype)x->dtype, ag__sizes(x));
     for (int j = 1; j < 3; j++) {
@@ -194,7 +199,8 @@ static bool layer_norm_kernel(const ag__call *call, ag_tensor *const *out)
 
 static unsigned layer_norm_needs(unsigned wanted)
 {
-    return (wanted & 3 ? 1u | AG_SAVE_OUTPUT << 1 | AG_SAVE_OUTPUT << 2 : 0) | (wanted & 1 ? 2u : 0);
+    return (wanted & 3 ? 1u | AG_SAVE_OUTPUT << 1 | AG_SAVE_OUTPUT << 2 : 0) |
+           (wanted & 1 ? 2u : 0);
 }
 
 /* Fills (x - mean) / std and 1 / std: from the saved values, or, when a graph of the gradient is

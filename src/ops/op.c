@@ -1,9 +1,9 @@
 /* The front door of every operation: see op.h. */
-#include "ops/op.h"
+#include "op.h"
 
 #include <string.h>
 
-#include "autograd/node.h"
+#include "../autograd/node.h"
 
 static const ag__attrs op_no_attrs = { 0 };
 

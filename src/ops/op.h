@@ -9,7 +9,7 @@
 #ifndef AG_OPS_OP_H
 #define AG_OPS_OP_H
 
-#include "tensor/tensor.h"
+#include "../tensor/tensor.h"
 
 enum { AG_MAX_OUTPUTS = 3, AG_SAVE_OUTPUT = 1 << 12 }; /* bit i: input i; this bit: output 0, ... */
 
@@ -67,7 +67,7 @@ typedef struct ag__op {
 /* The table: one enum value and one row per operation of ops.def, in its order. */
 enum {
 #define AG__ROW(name) AG_OP_##name,
-#include "ops/readings/list.h"
+#include "readings/list.h"
 #undef AG__ROW
     AG_OP_COUNT
 };

@@ -5,9 +5,9 @@
  * Loops exist for float, double and int64_t. Operands of another dtype than the one computed in pass
  * through a block buffer on the stack, so that promotion costs no tensor.
  */
-#include "ops/pointwise.h"
+#include "pointwise.h"
 
-#include "kernels/pointwise.h"
+#include "../kernels/pointwise.h"
 
 enum { POINTWISE_BLOCK = 128 };
 

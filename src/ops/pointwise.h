@@ -2,7 +2,7 @@
 #ifndef AG_OPS_POINTWISE_H
 #define AG_OPS_POINTWISE_H
 
-#include "ops/op.h"
+#include "op.h"
 
 typedef ag_tensor *ag__compose(const ag__attrs *attrs, ag_tensor *pg, ag_tensor *pa, ag_tensor *pb,
                                ag_tensor *pc, ag_tensor *py);

@@ -1,5 +1,5 @@
 /* The public functions of the pointwise rows: a line each, longer where there are attributes. */
-#include "ops/pointwise.h"
+#include "pointwise.h"
 
 ag_tensor *(ag_neg)(ag_tensor *x)
 {

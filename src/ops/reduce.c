@@ -1,6 +1,6 @@
 /*
- * Reductions. The operand is brought to the order [outer][reduced][inner] with a dtype that there are
- * loops for (kernels/reduce.h): often it lies that way already, otherwise it is copied.
+ * Reductions. The operand is brought to the order [outer][reduced][inner] with a dtype that there
+ * are loops for (kernels/reduce.h): often it lies that way already, otherwise it is copied.
  *
  * Attributes of every row: `list` is .dims as given (none: all), i[0] is .keepdim, i[1] is 1 when
  * var and std divide by n.
@@ -9,9 +9,9 @@
  */
 #include <math.h>
 
-#include "kernels/reduce.h"
-#include "ops/dims.h"
-#include "ops/op.h"
+#include "../kernels/reduce.h"
+#include "dims.h"
+#include "op.h"
 
 /* ---- dimensions ---- */
 
@@ -26,8 +26,8 @@ static int reduce_mask(ag_context *c, const char *name, const ag__attrs *a, int 
         if (d < 0)
             return -1;
         if (mask & 1 << d) {
-            ag__fail(c, AG_ERR_VALUE, "ag_%s: dim %d appears multiple times in the list of dims", name,
-                     d);
+            ag__fail(c, AG_ERR_VALUE, "ag_%s: dim %d appears multiple times in the list of dims",
+                     name, d);
             return -1;
         }
         mask |= 1 << d;
@@ -220,10 +220,11 @@ static bool mean_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_dtype d = (ag_dtype)call->in[0]->dtype;
     if (!ag__is_float(d))
-        return ag_fail(call->c, AG_ERR_DTYPE,
-                       "ag_mean: could not infer output dtype. Input dtype must be either a floating "
-                       "point or complex dtype. Got: %s",
-                       ag_dtype_name(d));
+        return ag_fail(
+            call->c, AG_ERR_DTYPE,
+            "ag_mean: could not infer output dtype. Input dtype must be either a floating "
+            "point or complex dtype. Got: %s",
+            ag_dtype_name(d));
     return reduce_shape(call, out, d);
 }
 static bool mean_kernel(const ag__call *call, ag_tensor *const *out)
@@ -246,9 +247,15 @@ const ag__op ag__op_sum_dims = { .name = "sum", .node_name = "SumBackward1", .ki
 const ag__op ag__op_mean = { .name = "mean", .node_name = "MeanBackward0", .kind = AG_KIND_LINEAR,
                              .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = mean_infer,
                              .kernel = mean_kernel, .vjp = mean_vjp };
-const ag__op ag__op_mean_dims = { .name = "mean", .node_name = "MeanBackward1",
-                                  .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .takes_attrs = true,
-                                  .infer = mean_infer, .kernel = mean_kernel, .vjp = mean_vjp };
+const ag__op ag__op_mean_dims = { .name = "mean",
+                                  .node_name = "MeanBackward1",
+                                  .kind = AG_KIND_LINEAR,
+                                  .n_in = 1,
+                                  .n_out = 1,
+                                  .takes_attrs = true,
+                                  .infer = mean_infer,
+                                  .kernel = mean_kernel,
+                                  .vjp = mean_vjp };
 
 ag_tensor *(ag_sum)(ag_tensor *x, const ag_reduce_options *o)
 {
@@ -347,10 +354,11 @@ static bool extreme_check(const ag__call *call)
     if (mask < 0)
         return false;
     if (x->numel == 0 && call->attrs->n == 0)
-        return ag_fail(call->c, AG_ERR_VALUE,
-                       "ag_%s: Expected reduction dim to be specified for input.numel() == 0. Specify "
-                       "the reduction dim with the 'dim' argument.",
-                       name);
+        return ag_fail(
+            call->c, AG_ERR_VALUE,
+            "ag_%s: Expected reduction dim to be specified for input.numel() == 0. Specify "
+            "the reduction dim with the 'dim' argument.",
+            name);
     for (int d = 0; d < x->ndim; d++)
         if (mask & 1 << d && x->dims[d] == 0)
             return ag_fail(call->c, AG_ERR_INDEX,
@@ -383,12 +391,26 @@ static bool extreme_vjp(ag__rule *r)
     return (r->out[0] = share ? ag_where(winners, share, 0) : NULL) != NULL;
 }
 
-const ag__op ag__op_amax = { .name = "amax", .node_name = "AmaxBackward0", .kind = AG_KIND_GENERAL,
-                             .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = extreme_infer,
-                             .kernel = amax_kernel, .needs = reduce_needs_both, .vjp = extreme_vjp };
-const ag__op ag__op_amin = { .name = "amin", .node_name = "AminBackward0", .kind = AG_KIND_GENERAL,
-                             .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = extreme_infer,
-                             .kernel = amin_kernel, .needs = reduce_needs_both, .vjp = extreme_vjp };
+const ag__op ag__op_amax = { .name = "amax",
+                             .node_name = "AmaxBackward0",
+                             .kind = AG_KIND_GENERAL,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .takes_attrs = true,
+                             .infer = extreme_infer,
+                             .kernel = amax_kernel,
+                             .needs = reduce_needs_both,
+                             .vjp = extreme_vjp };
+const ag__op ag__op_amin = { .name = "amin",
+                             .node_name = "AminBackward0",
+                             .kind = AG_KIND_GENERAL,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .takes_attrs = true,
+                             .infer = extreme_infer,
+                             .kernel = amin_kernel,
+                             .needs = reduce_needs_both,
+                             .vjp = extreme_vjp };
 
 ag_tensor *(ag_amax)(ag_tensor *x, const ag_reduce_options *o)
 {
@@ -405,11 +427,17 @@ static bool argmax_infer(const ag__call *call, ag__geometry *out)
 }
 static bool argmax_kernel(const ag__call *call, ag_tensor *const *out)
 {
-    return reduce_run(call, out[0], AG_REDUCE_ARGMAX, ag__reduce_dtype((ag_dtype)call->in[0]->dtype));
+    return reduce_run(call, out[0], AG_REDUCE_ARGMAX,
+                      ag__reduce_dtype((ag_dtype)call->in[0]->dtype));
 }
 
-const ag__op ag__op_argmax = { .name = "argmax", .kind = AG_KIND_NODIFF, .n_in = 1, .n_out = 1,
-                               .takes_attrs = true, .infer = argmax_infer, .kernel = argmax_kernel };
+const ag__op ag__op_argmax = { .name = "argmax",
+                               .kind = AG_KIND_NODIFF,
+                               .n_in = 1,
+                               .n_out = 1,
+                               .takes_attrs = true,
+                               .infer = argmax_infer,
+                               .kernel = argmax_kernel };
 
 ag_tensor *ag_argmax(ag_tensor *x, int dim, bool keepdim)
 {
@@ -441,7 +469,8 @@ static ag_tensor *var_gradient(const ag__rule *r, ag_tensor *g)
 {
     ag_tensor *x = ag__in(r, 0);
     const int64_t count = reduce_rule_count(r), divisor = r->attrs->i[1] ? count : count - 1;
-    ag_tensor *scaled = g ? ag_mul(g, divisor > 0 ? 2.0 / (double)divisor : (double)INFINITY) : NULL;
+    ag_tensor *scaled =
+        g ? ag_mul(g, divisor > 0 ? 2.0 / (double)divisor : (double)INFINITY) : NULL;
     ag_tensor *mean = scaled ? reduce_likewise(r, x, ag_mean) : NULL;
     ag_tensor *rest = mean ? ag_sub(x, mean) : NULL;
     return rest ? ag_mul(scaled, rest) : NULL;

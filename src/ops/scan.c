@@ -1,8 +1,9 @@
 /*
  * Running sums along a dimension: cumsum and logcumsumexp.
  *
- * The gradient of logcumsumexp is a scan of its own, and so is that one's: two rows, linear in their
- * first operand, whose derivatives are written in each other (w_ij = e^(x_j - y_i) for j <= i):
+ * The gradient of logcumsumexp is a scan of its own, and so is that one's: two rows, linear in
+ * their first operand, whose derivatives are written in each other. With w_ij = e^(x_j - y_i) for
+ * j <= i:
  *     vjp(g, x, y)_j = sum_i g_i w_ij        jvp(h, x, y)_i = sum_j h_j w_ij
  * Since d w_ij = w_ij (dx_j - dy_i), with t for the incoming gradient of either result u:
  *     of vjp: to g: jvp(t), to x: t u, to y: -g jvp(t)
@@ -10,9 +11,9 @@
  *
  * i[0] of the attributes is the dimension.
  */
-#include "kernels/reduce.h"
-#include "ops/dims.h"
-#include "ops/op.h"
+#include "../kernels/reduce.h"
+#include "dims.h"
+#include "op.h"
 
 static bool scan_infer(const ag__call *call, ag__geometry *out)
 {
@@ -38,7 +39,7 @@ static ag_tensor *scan_bring(ag_tensor *t, ag_dtype d)
                                                            : ag__contiguous_copy(t, d);
 }
 
-/* All operands are of one shape; the loop takes the last one in the first place when it is alone. */
+/* All operands are of one shape: x alone, or a gradient, x and the running result. */
 static bool scan_run(const ag__call *call, ag_tensor *out, int which)
 {
     const ag_dtype compute = ag__reduce_dtype((ag_dtype)out->dtype);

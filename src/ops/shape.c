@@ -1,14 +1,14 @@
 /*
- * Views: operations whose infer gives strides and an offset over the operand's storage and that have
- * no kernel. A dimension may be walked with any stride; 0 repeats one element.
+ * Views: operations whose infer gives strides and an offset over the operand's storage and that
+ * have no kernel. A dimension may be walked with any stride; 0 repeats one element.
  *
  * The gradient of a view is a view again, except of those that leave elements out (select, slice):
  * rows of their own write it into zeros.
  */
 #include <string.h>
 
-#include "ops/dims.h"
-#include "ops/op.h"
+#include "dims.h"
+#include "op.h"
 
 /* ---- shared ---- */
 
@@ -85,9 +85,11 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
     known = zero ? 0 : known;
     fits = fits || zero;
     if (hole >= 0 && known == 0 && x->numel == 0)
-        return ag_fail(x->c, AG_ERR_SHAPE, "ag_%s: cannot reshape tensor of 0 elements into shape %s "
-                       "because the unspecified dimension size -1 can be any value and is ambiguous",
-                       name, ag__shape_string(&text, wanted));
+        return ag_fail(
+            x->c, AG_ERR_SHAPE,
+            "ag_%s: cannot reshape tensor of 0 elements into shape %s "
+            "because the unspecified dimension size -1 can be any value and is ambiguous",
+            name, ag__shape_string(&text, wanted));
     if (hole >= 0 && fits && known > 0 && x->numel % known == 0) {
         out->shape[hole] = x->numel / known;
         return true;
@@ -97,8 +99,8 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
                    ag__shape_string(&text, wanted), (long long)x->numel);
 }
 
-/* Strides under which x's elements in order have the shape of g; false when there are none. A run of
- * dimensions of x that one stride walks through is split among dimensions of g, from the last. */
+/* Strides under which x's elements in order have the shape of g; false when there are none. A run
+ * of dimensions of x that one stride walks through is split among dimensions of g, from the end. */
 static bool view_strides(const ag_tensor *x, ag__geometry *g)
 {
     const int64_t *shape = ag__shape(x), *strides = ag__strides(x);
@@ -135,10 +137,11 @@ static bool view_infer(const ag__call *call, ag__geometry *out)
         return false;
     out->offset = x->offset;
     return view_strides(x, out) ||
-           ag_fail(call->c, AG_ERR_SHAPE,
-                   "ag_%s: view size is not compatible with input tensor's size and stride (at least "
-                   "one dimension spans across two contiguous subspaces). Use ag_reshape instead.",
-                   call->op->name);
+           ag_fail(
+               call->c, AG_ERR_SHAPE,
+               "ag_%s: view size is not compatible with input tensor's size and stride (at least "
+               "one dimension spans across two contiguous subspaces). Use ag_reshape instead.",
+               call->op->name);
 }
 static bool view_vjp(ag__rule *r)
 {
@@ -179,8 +182,9 @@ ag_tensor *ag_flatten(ag_tensor *x, int start, int end)
     if (b < 0)
         return NULL;
     if (a > b)
-        return ag__fail(x->c, AG_ERR_INDEX,
-                        "ag_flatten: flatten() has invalid args: start_dim cannot come after end_dim");
+        return ag__fail(
+            x->c, AG_ERR_INDEX,
+            "ag_flatten: flatten() has invalid args: start_dim cannot come after end_dim");
     if (x->ndim == 0)
         return ag_reshape(x, AG_SHAPE(1));
     if (a == b)
@@ -203,8 +207,10 @@ static bool expand_size(const ag__call *call, ag_ints wanted, int i, int64_t hav
     const bool leading = i < wanted.n - call->in[0]->ndim;
     const int64_t want = wanted.data[i];
     if (want == -1 && leading)
-        return ag_fail(call->c, AG_ERR_SHAPE, "ag_expand: The expanded size of the tensor (-1) isn't "
-                       "allowed in a leading, non-existing dimension %d", i);
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_expand: The expanded size of the tensor (-1) isn't "
+                       "allowed in a leading, non-existing dimension %d",
+                       i);
     if (want < -1)
         return ag_fail(call->c, AG_ERR_SHAPE, "ag_expand: negative size %lld at dimension %d of %s",
                        (long long)want, i, ag__shape_string(&a, wanted));
@@ -261,11 +267,12 @@ static bool permute_infer(const ag__call *call, ag__geometry *out)
     const ag__attrs *a = call->attrs;
     int seen = 0;
     if (a->n != x->ndim)
-        return ag_fail(call->c, AG_ERR_SHAPE,
-                       "ag_permute: number of dimensions in the tensor input does not match the length "
-                       "of the desired ordering of dimensions i.e. input.dim() = %d is not equal to "
-                       "len(dims) = %d",
-                       x->ndim, a->n);
+        return ag_fail(
+            call->c, AG_ERR_SHAPE,
+            "ag_permute: number of dimensions in the tensor input does not match the length "
+            "of the desired ordering of dimensions i.e. input.dim() = %d is not equal to "
+            "len(dims) = %d",
+            x->ndim, a->n);
     view_start(x, out);
     for (int i = 0; i < x->ndim; i++) {
         const int d = ag__op_dim(call->c, "permute", a->list[i], x->ndim);
@@ -421,7 +428,10 @@ static bool part_select(ag_context *c, const ag__attrs *a, ag__geometry *g)
     return true;
 }
 
-static int64_t part_clamp(int64_t i, int64_t lo, int64_t hi) { return i < lo ? lo : i > hi ? hi : i; }
+static int64_t part_clamp(int64_t i, int64_t lo, int64_t hi)
+{
+    return i < lo ? lo : i > hi ? hi : i;
+}
 
 static bool part_slice(ag_context *c, const ag__attrs *a, ag__geometry *g)
 {
@@ -561,10 +571,11 @@ ag_tensor *ag_narrow(ag_tensor *x, int dim, int64_t start, int64_t length)
     if (length < 0)
         return ag__fail(x->c, AG_ERR_VALUE, "ag_narrow: length must be non-negative.");
     if (start < -size || start > size)
-        return ag__fail(x->c, AG_ERR_INDEX,
-                        "ag_narrow: start out of range (expected to be in range of [%lld, %lld], but "
-                        "got %lld)",
-                        (long long)-size, (long long)size, (long long)start);
+        return ag__fail(
+            x->c, AG_ERR_INDEX,
+            "ag_narrow: start out of range (expected to be in range of [%lld, %lld], but "
+            "got %lld)",
+            (long long)-size, (long long)size, (long long)start);
     start = start < 0 ? start + size : start;
     if (length > size - start)
         return ag__fail(x->c, AG_ERR_VALUE,

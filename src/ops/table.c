@@ -2,14 +2,14 @@
  * The operation table as data: ops.def read as bit masks, costs, text and compositions, gathered
  * into one ag__op per row.
  */
-#include "ops/op.h"
-#include "ops/pointwise.h"
+#include "op.h"
+#include "pointwise.h"
 
 #define TABLE_F false
 #define TABLE_N true
 
 /* Reading `needs`. */
-#include "ops/readings/needs.h"
+#include "readings/needs.h"
 #define UNARY(name, node, class, value, ga, lo, hi) enum { needs_##name##_0 = ga };
 #define BINARY(name, node, class, value, ga, gb, lo, hi)                                           \
     enum { needs_##name##_0 = ga, needs_##name##_1 = gb };
@@ -18,22 +18,22 @@
 #define PREDICATE1(name, value)
 #define PREDICATE2(name, value)
 #define STRUCTURED(name)
-#include "ops/ops.def"
-#include "ops/readings/end.h"
+#include "ops.def"
+#include "readings/end.h"
 
 /* Reading `cost`. */
-#include "ops/readings/cost.h"
+#include "readings/cost.h"
 #define UNARY(name, node, class, value, ga, lo, hi) enum { cost_##name = value };
 #define BINARY(name, node, class, value, ga, gb, lo, hi) enum { cost_##name = value };
 #define TERNARY(name, node, class, value, ga, gb, gc, lo, hi) enum { cost_##name = value };
 #define PREDICATE1(name, value) enum { cost_##name = value };
 #define PREDICATE2(name, value) enum { cost_##name = value };
 #define STRUCTURED(name)
-#include "ops/ops.def"
-#include "ops/readings/end.h"
+#include "ops.def"
+#include "readings/end.h"
 
 /* Reading `text`. */
-#include "ops/readings/text.h"
+#include "readings/text.h"
 #define UNARY(name, node, class, value, ga, lo, hi)                                                \
     static const char *const text_##name[] = { value, ga };
 #define BINARY(name, node, class, value, ga, gb, lo, hi)                                           \
@@ -43,15 +43,15 @@
 #define PREDICATE1(name, value) static const char *const text_##name[] = { value };
 #define PREDICATE2(name, value) static const char *const text_##name[] = { value };
 #define STRUCTURED(name)
-#include "ops/ops.def"
-#include "ops/readings/end.h"
+#include "ops.def"
+#include "readings/end.h"
 
 /* Reading `composition`. */
 #define TABLE_COMPOSE(name, k, gk)                                                                 \
     static ag_tensor *compose_##name##_##k(const ag__attrs *attrs, ag_tensor *pg, ag_tensor *pa,   \
                                            ag_tensor *pb, ag_tensor *pc, ag_tensor *py)            \
     { (void)attrs, (void)pg, (void)pa, (void)pb, (void)pc, (void)py; return gk; }
-#include "ops/readings/compose.h"
+#include "readings/compose.h"
 #define UNARY(name, node, class, value, ga, lo, hi) TABLE_COMPOSE(name, 0, ga)
 #define BINARY(name, node, class, value, ga, gb, lo, hi)                                           \
     TABLE_COMPOSE(name, 0, ga) TABLE_COMPOSE(name, 1, gb)
@@ -60,8 +60,8 @@
 #define PREDICATE1(name, value)
 #define PREDICATE2(name, value)
 #define STRUCTURED(name)
-#include "ops/ops.def"
-#include "ops/readings/end.h"
+#include "ops.def"
+#include "readings/end.h"
 #undef TABLE_COMPOSE
 
 /* ---- the rows ---- */
@@ -105,12 +105,12 @@
         .text = text_##name, };                                                                    \
     TABLE_OP(name, NULL, AG_KIND_NODIFF, 2)
 #define STRUCTURED(name) extern const ag__op ag__op_##name;
-#include "ops/ops.def"
+#include "ops.def"
 #undef TABLE_OP
 
 const ag__op *const ag__ops[AG_OP_COUNT] = {
 #define AG__ROW(name) [AG_OP_##name] = &ag__op_##name,
-#include "ops/readings/list.h"
+#include "readings/list.h"
 #undef AG__ROW
 };
 

@@ -1,5 +1,5 @@
 /* The creators: each checks its arguments, makes an empty tensor and fills it. */
-#include "tensor/tensor.h"
+#include "tensor.h"
 
 #include <math.h>
 #include <string.h>

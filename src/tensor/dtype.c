@@ -5,11 +5,11 @@
  * machine). Integer to integer keeps the low bits (two's complement). Anything to bool is `!= 0`.
  * Narrower floats round to nearest, ties to even.
  */
-#include "tensor/dtype.h"
+#include "dtype.h"
 
 #include <string.h>
 
-#include "kernels/half.h"
+#include "../kernels/half.h"
 
 const ag__dtype_info ag__dtypes[AG_DTYPE_COUNT] = {
     [AG_F32] = { "float32", 4, true }, [AG_F64] = { "float64", 8, true },

@@ -2,7 +2,7 @@
 #ifndef AG_TENSOR_DTYPE_H
 #define AG_TENSOR_DTYPE_H
 
-#include <autograd.h>
+#include "../../include/autograd.h"
 
 enum { AG_DTYPE_COUNT = AG_BOOL + 1 };
 

@@ -1,5 +1,5 @@
 /* Checks of shapes and dimensions that come from users, and copies between geometries. */
-#include "tensor/tensor.h"
+#include "tensor.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /* The life of tensors and storages, and what can be read off them. See tensor.h. */
-#include "tensor/tensor.h"
+#include "tensor.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "autograd/meta.h"
-#include "autograd/node.h"
+#include "../autograd/meta.h"
+#include "../autograd/node.h"
 
 enum { TENSOR_INLINE_BYTES = 64 }; /* data up to this size live in the storage's block */
 

@@ -8,9 +8,9 @@
 #ifndef AG_TENSOR_TENSOR_H
 #define AG_TENSOR_TENSOR_H
 
-#include "base/context.h"
-#include "base/error.h"
-#include "tensor/dtype.h"
+#include "../base/context.h"
+#include "../base/error.h"
+#include "dtype.h"
 
 typedef struct ag__storage {
     int32_t refs;

@@ -7,9 +7,9 @@
  */
 #include <math.h>
 
-#include "base/error.h"
-#include "base/random.h"
-#include "tensor/tensor.h"
+#include "../base/error.h"
+#include "../base/random.h"
+#include "../tensor/tensor.h"
 
 /* What to draw: lo + (hi - lo) u with u in [0, 1), or lo + hi z with z standard normal. */
 typedef struct {

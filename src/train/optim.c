@@ -11,11 +11,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "autograd/meta.h"
-#include "base/context.h"
-#include "base/error.h"
-#include "base/memory.h"
-#include "tensor/tensor.h"
+#include "../autograd/meta.h"
+#include "../base/context.h"
+#include "../base/error.h"
+#include "../base/memory.h"
+#include "../tensor/tensor.h"
 
 /* What the row kernels read. The last four are of one parameter in one step. */
 typedef struct {
@@ -46,7 +46,7 @@ struct ag_optimizer {
 #define T float
 #define ROOT(x) sqrtf(x)
 #define STEP(name) optim_##name##_f32
-#include "train/optim_step.h"
+#include "optim_step.h"
 #undef T
 #undef ROOT
 #undef STEP
@@ -54,7 +54,7 @@ struct ag_optimizer {
 #define T double
 #define ROOT(x) sqrt(x)
 #define STEP(name) optim_##name##_f64
-#include "train/optim_step.h"
+#include "optim_step.h"
 #undef T
 #undef ROOT
 #undef STEP

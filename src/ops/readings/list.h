@@ -5,4 +5,4 @@
 #define PREDICATE1(name, value) AG__ROW(name)
 #define PREDICATE2(name, value) AG__ROW(name)
 #define STRUCTURED(name) AG__ROW(name)
-#include "ops/ops.def"
+#include "../ops.def"
