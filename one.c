@@ -11,6 +11,7 @@
 
 #include "src/tensor/create.c"
 #include "src/tensor/dtype.c"
+#include "src/tensor/foreign.c"
 #include "src/tensor/print.c"
 #include "src/tensor/shape.c"
 #include "src/tensor/tensor.c"

@@ -151,7 +151,10 @@ AG_API ag_tensor *ag_keep(ag_tensor *t);      /* hands t to the enclosing scope;
 AG_API void ag_drop(ag_tensor *t);            /* gives t up before its scope ends */
 AG_API ag_tensor *ag_retain(ag_tensor *t);    /* owns t beyond scopes; returns t */
 AG_API void ag_release(ag_tensor *t);
-AG_API ag_tensor *ag_share(ag_context *c, ag_tensor *t); /* t's storage as a leaf of context c */
+/* The storage of t as a leaf of context c that asks for no gradient. Both see each other's writes,
+ * with versions of their own. Call it while nobody else uses t's context; ag_data pointers taken
+ * before are void. */
+AG_API ag_tensor *ag_share(ag_context *c, ag_tensor *t);
 
 AG_API bool ag_grad_enabled(ag_context *c);
 AG_API bool ag_set_grad_enabled(ag_context *c, bool enabled);         /* returns the previous */

@@ -12,9 +12,12 @@
  *
  * An undefined gradient (NULL) is zero that was never computed; it stays undefined.
  *
+ * The records of a pass come one after the other from chunks that are given back together; the first
+ * one, and a small ready queue, lie on the C stack. A small graph needs no memory for its pass.
+ *
  * Note [passes inside passes]
  * A rule or callback may start another pass over the same nodes. Each pass has its own visits; a
- * node points at the innermost one, which remembers the one it covers.
+ * node points at that of the newest pass, which remembers the one it covers and puts it back.
  */
 #include <string.h>
 
@@ -23,30 +26,43 @@
 
 typedef struct ag__visit {
     ag_node *node;
-    struct ag__visit *outer;  /* the same node in the pass around this one */
     struct ag__visit *next;   /* all visits of the pass */
     struct ag__visit *parent; /* discovery: where to go back to */
-    uint64_t pass;
-    int32_t missing;   /* edges that have not delivered */
-    int32_t next_edge; /* discovery */
-    bool reached;      /* from a root */
-    bool wanted;       /* an input of the pass: its gradient is kept */
-    bool needed;       /* it runs, or leads to something wanted */
+    struct ag__visit *outer;  /* what node->visit and node->pass were before */
+    uint64_t outer_pass;
+    int32_t missing;          /* edges that have not delivered */
+    int32_t held;             /* references of the pass to the node: of roots and inputs */
+    uint16_t next_edge;       /* discovery */
+    uint16_t n_out;           /* the node's */
+    bool reached;             /* from a root */
+    bool wanted;              /* an input of the pass: its gradient is kept */
+    bool needed;              /* it runs, or leads to something wanted */
     bool ran;
     ag_tensor *grads[]; /* of the node's outputs; at commit, what .grad becomes or is added */
 } visit;
+
+enum { PASS_CHUNK = 1024, PASS_CHUNK_MAX = 1 << 20, PASS_HEAP = 16, PASS_OUT = 8 };
+
+typedef struct pass_chunk { struct pass_chunk *next; size_t bytes; } pass_chunk;
 
 typedef struct {
     ag_context *c;
     uint64_t id;
     bool retain_graph, create_graph, grad_was_enabled;
-    bool all;       /* no inputs were named: every leaf is wanted */
+    bool all;      /* no inputs were named: every leaf is wanted */
+    ag_scope bracket; /* of what rules make */
     visit *visits;
-    visit **heap;   /* the ready queue */
+    char *at, *end;     /* the unused rest of the newest chunk */
+    pass_chunk *chunks; /* beyond the first */
+    size_t chunk_bytes; /* of the next one */
+    visit **heap;       /* the ready queue */
     int heap_n;
     size_t heap_room;
     int max_in;
     ag_tensor **out; /* results of a rule, max_in of them */
+    visit *first_heap[PASS_HEAP];
+    ag_tensor *first_out[PASS_OUT];
+    _Alignas(16) char first_chunk[PASS_CHUNK];
 } pass;
 
 static size_t visit_bytes(const ag_node *n)
@@ -58,28 +74,56 @@ static size_t visit_bytes(const ag_node *n)
 
 static visit *pass_visit_of(const pass *p, const ag_node *n)
 {
-    return n->visit && n->visit->pass == p->id ? n->visit : NULL;
+    return n->pass == p->id ? n->visit : NULL;
+}
+
+static bool pass_grow(pass *p, size_t bytes)
+{
+    while (p->chunk_bytes < bytes + sizeof(pass_chunk))
+        p->chunk_bytes *= 2;
+    pass_chunk *chunk = ag__alloc(p->c, p->chunk_bytes);
+    if (!chunk)
+        return false;
+    *chunk = (pass_chunk){ p->chunks, p->chunk_bytes };
+    p->chunks = chunk;
+    p->at = (char *)(chunk + 1);
+    p->end = (char *)chunk + p->chunk_bytes;
+    if (p->chunk_bytes < PASS_CHUNK_MAX)
+        p->chunk_bytes *= 2;
+    return true;
 }
 
 /* The visit of n in this pass, made if need be; NULL when out of memory. */
 static visit *pass_visit(pass *p, ag_node *n)
 {
-    visit *v = pass_visit_of(p, n);
-    if (v)
-        return v;
-    v = ag__alloc(p->c, visit_bytes(n));
-    if (!v)
+    const size_t bytes = visit_bytes(n);
+    if (n->pass == p->id)
+        return n->visit;
+    if ((size_t)(p->end - p->at) < bytes && !pass_grow(p, bytes))
         return NULL;
-    memset(v, 0, visit_bytes(n));
-    v->node = ag__node_ref(n);
-    v->outer = n->visit;
-    v->pass = p->id;
-    v->next = p->visits;
+    visit *v = (visit *)p->at;
+    p->at += bytes;
+    *v = (visit){ .node = n, .next = p->visits, .outer = n->visit, .outer_pass = n->pass,
+                  .n_out = n->n_out };
+    for (int j = 0; j < n->n_out; j++)
+        v->grads[j] = NULL;
     p->visits = v;
     n->visit = v;
+    n->pass = p->id;
     if (n->n_in > p->max_in)
         p->max_in = n->n_in;
     return v;
+}
+
+/* Takes over a reference to n, so that n, and what it leads to, live until the pass ends. */
+static bool pass_hold(pass *p, ag_node *n)
+{
+    visit *v = pass_visit(p, n);
+    if (v)
+        v->held++;
+    else
+        ag__node_unref(n);
+    return v != NULL;
 }
 
 static bool visit_leads_on(const visit *v) { return v->needed || v->wanted; }
@@ -124,13 +168,13 @@ static bool heap_before(const visit *a, const visit *b) { return a->node->seq > 
 static bool heap_push(pass *p, visit *v)
 {
     if ((size_t)p->heap_n == p->heap_room) {
-        const size_t room = p->heap_room ? 2 * p->heap_room : 16;
+        const size_t room = 2 * p->heap_room;
         visit **bigger = ag__alloc(p->c, room * sizeof *bigger);
         if (!bigger)
             return false;
-        if (p->heap_n)
-            memcpy(bigger, p->heap, (size_t)p->heap_n * sizeof *bigger);
-        ag__free(p->c, p->heap, p->heap_room * sizeof *bigger);
+        memcpy(bigger, p->heap, (size_t)p->heap_n * sizeof *bigger);
+        if (p->heap != p->first_heap)
+            ag__free(p->c, p->heap, p->heap_room * sizeof *bigger);
         p->heap = bigger;
         p->heap_room = room;
     }
@@ -165,7 +209,7 @@ static visit *heap_pop(pass *p)
 /* Nobody else can see the buffer, and a plain loop may write it. */
 static bool pass_owns(const ag_tensor *t)
 {
-    return t->refs == 1 && t->storage->refs == 1 && !t->storage->borrowed && ag__is_contiguous(t);
+    return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && ag__is_contiguous(t);
 }
 
 /* dst += g, of the same shape and dtype. Pointwise kernels do not allocate. */
@@ -198,7 +242,7 @@ static bool pass_deliver(pass *p, ag_tensor **slot, ag_tensor *g)
 /* g as the operand behind the edge wants it: its shape and its dtype. */
 static ag_tensor *pass_repair(const ag__edge *e, ag_tensor *g)
 {
-    const ag__output *o = &e->node->outputs[e->nr];
+    const ag__output *o = &ag__node_outputs(e->node)[e->nr];
     g = ag__sum_to(g, (ag_ints){ o->shape, o->ndim });
     return g && g->dtype != o->dtype ? ag_to(g, (ag_dtype)o->dtype) : g;
 }
@@ -210,7 +254,8 @@ static bool pass_run_rule(pass *p, visit *v)
     if (!ag__node_check_saved(n))
         return false;
     memset(p->out, 0, n->n_in * sizeof *p->out);
-    ag__rule rule = { n->op, p->c, n, n->attrs ? n->attrs : &none, v->grads, p->out };
+    ag__rule rule = { n->op, p->c, n, n->op->takes_attrs ? ag__node_attrs(n) : &none, v->grads,
+                      p->out };
     if (!n->op->vjp(&rule))
         return ag__failed(p->c) ? false
                                 : ag_fail(p->c, AG_ERR_INTERNAL, "%s failed", n->op->node_name);
@@ -228,6 +273,15 @@ static bool pass_run_rule(pass *p, visit *v)
     return true;
 }
 
+/* Whether a gradient that reached v is looked at again: at commit, or as a result. */
+static bool pass_keeps(const visit *v)
+{
+    bool kept = v->wanted || !v->node->op->vjp;
+    for (int j = 0; j < v->node->n_out; j++)
+        kept = kept || ag__node_outputs(v->node)[j].retains;
+    return kept;
+}
+
 static bool pass_run_node(pass *p, visit *v)
 {
     ag_node *n = v->node;
@@ -236,19 +290,16 @@ static bool pass_run_node(pass *p, visit *v)
         any = any || v->grads[j];
     v->ran = n->op->vjp && (p->all || v->needed);
     if (v->ran && any) {
-        ag_scope *s = ag_scope_begin(p->c);
-        const bool ok = s && pass_run_rule(p, v);
-        ag_scope_end(s);
+        const bool ok = pass_run_rule(p, v);
+        ag__scope_drain(&p->bracket);
         if (!ok)
             return false;
     }
-    bool kept = v->wanted || !n->op->vjp;
-    for (int j = 0; j < n->n_out; j++)
-        kept = kept || n->outputs[j].retains;
-    for (int j = 0; j < n->n_out && !kept; j++) {
-        ag__tensor_unref(v->grads[j]);
-        v->grads[j] = NULL;
-    }
+    if (!pass_keeps(v))
+        for (int j = 0; j < n->n_out; j++) {
+            ag__tensor_unref(v->grads[j]);
+            v->grads[j] = NULL;
+        }
     for (int i = 0; i < n->n_in; i++) {
         visit *w = n->edges[i].node ? n->edges[i].node->visit : NULL;
         if (w && --w->missing == 0 && !heap_push(p, w))
@@ -259,7 +310,7 @@ static bool pass_run_node(pass *p, visit *v)
 
 static bool pass_run(pass *p)
 {
-    if (p->max_in) {
+    if (p->max_in > PASS_OUT) {
         p->out = ag__alloc(p->c, (size_t)p->max_in * sizeof *p->out);
         if (!p->out)
             return false;
@@ -306,9 +357,10 @@ static ag_tensor *pass_target(const pass *p, const visit *v, int j)
 {
     if (!v->grads[j])
         return NULL;
-    if (v->node->leaf)
-        return p->all || v->wanted ? v->node->leaf : NULL;
-    return v->node->outputs[j].retains;
+    ag_tensor *leaf = ag__node_leaf(v->node);
+    if (leaf)
+        return p->all || v->wanted ? leaf : NULL;
+    return ag__node_outputs(v->node)[j].retains;
 }
 
 static bool pass_prepare(pass *p)
@@ -335,20 +387,52 @@ static void pass_commit(pass *p, bool accumulate)
     }
 }
 
+static void pass_begin(pass *p, ag_context *c, bool retain_graph, bool create_graph, bool all)
+{
+    p->c = c;
+    p->id = ++c->pass;
+    p->retain_graph = retain_graph || create_graph;
+    p->create_graph = create_graph;
+    p->grad_was_enabled = c->grad_enabled;
+    p->all = all;
+    p->visits = NULL;
+    p->at = p->first_chunk;
+    p->end = p->first_chunk + PASS_CHUNK;
+    p->chunks = NULL;
+    p->chunk_bytes = 4 * PASS_CHUNK;
+    p->heap = p->first_heap;
+    p->heap_n = 0;
+    p->heap_room = PASS_HEAP;
+    p->max_in = 0;
+    p->out = p->first_out;
+    c->passes++;
+    c->grad_enabled = create_graph;
+    ag__bracket_begin(&p->bracket, c);
+}
+
 static void pass_end(pass *p)
 {
     p->c->grad_enabled = p->grad_was_enabled;
-    for (visit *v = p->visits, *next; v; v = next) {
-        next = v->next;
-        v->node->visit = v->outer;
-        for (int j = 0; j < v->node->n_out; j++)
+    p->c->passes--;
+    for (visit *v = p->visits; v; v = v->next) {
+        for (int j = 0; j < v->n_out; j++)
             ag__tensor_unref(v->grads[j]);
-        ag_node *n = v->node;
-        ag__free(p->c, v, visit_bytes(n));
-        ag__node_unref(n);
+        if (p->c->passes > 0) {
+            v->node->visit = v->outer;
+            v->node->pass = v->outer_pass;
+        }
     }
-    ag__free(p->c, p->heap, p->heap_room * sizeof *p->heap);
-    ag__free(p->c, p->out, (size_t)p->max_in * sizeof *p->out);
+    for (visit *v = p->visits; v; v = v->next)
+        for (; v->held > 0; v->held--)
+            ag__node_unref(v->node);
+    for (pass_chunk *chunk = p->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        ag__free(p->c, chunk, chunk->bytes);
+    }
+    if (p->heap != p->first_heap)
+        ag__free(p->c, p->heap, p->heap_room * sizeof *p->heap);
+    if (p->out != p->first_out)
+        ag__free(p->c, p->out, (size_t)p->max_in * sizeof *p->out);
 }
 
 /* ---- roots ---- */
@@ -388,13 +472,11 @@ static ag_tensor *root_ones(const ag_tensor *t)
 static bool root_deliver(pass *p, ag_tensor *t, ag_tensor *g)
 {
     ag__edge e;
-    if (!ag__gradient_edge(t, &e))
+    if (!ag__gradient_edge(t, &e) || !pass_hold(p, e.node))
         return false;
     bool ok = pass_discover(p, e.node);
     g = g && g->dtype != t->dtype ? ag_to(g, (ag_dtype)t->dtype) : g ? g : root_ones(t);
-    ok = ok && g && pass_deliver(p, &e.node->visit->grads[e.nr], g);
-    ag__node_unref(e.node);
-    return ok;
+    return ok && g && pass_deliver(p, &e.node->visit->grads[e.nr], g);
 }
 
 /* ---- the passes that users start ---- */
@@ -419,11 +501,9 @@ static bool pass_want_inputs(pass *p, const pass_request *r)
         ag__edge e;
         if ((!r->results && !ag_retain_grad(t)) || !ag__gradient_edge(t, &e))
             return false;
-        visit *v = pass_visit(p, e.node);
-        ag__node_unref(e.node);
-        if (!v)
+        if (!pass_hold(p, e.node))
             return false;
-        v->wanted = true;
+        e.node->visit->wanted = true;
     }
     return true;
 }
@@ -459,18 +539,15 @@ static bool pass_collect(pass *p, const pass_request *r)
 
 static bool pass_perform(ag_context *c, const pass_request *r)
 {
-    pass p = { .c = c, .id = ++c->pass, .retain_graph = r->retain_graph || r->create_graph,
-               .create_graph = r->create_graph, .grad_was_enabled = c->grad_enabled,
-               .all = !r->inputs };
-    c->grad_enabled = r->create_graph;
-    ag_scope *s = ag_scope_begin(c);
-    bool ok = s && pass_want_inputs(&p, r);
+    pass p;
+    pass_begin(&p, c, r->retain_graph, r->create_graph, !r->inputs);
+    bool ok = pass_want_inputs(&p, r);
     for (int i = 0; i < r->n_roots && ok; i++)
         ok = root_deliver(&p, r->roots[i], r->gradients ? r->gradients[i] : NULL);
     ok = ok && pass_run(&p);
     if (!r->results)
         ok = ok && pass_prepare(&p);
-    ag_scope_end(s);
+    ag__bracket_end(&p.bracket);
     if (r->results)
         ok = ok && pass_collect(&p, r);
     if (ok)

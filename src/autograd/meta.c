@@ -34,6 +34,8 @@ void ag__meta_free(ag_tensor *t)
 {
     ag__meta *m = t->meta;
     ag__meta_set_grad(t, NULL);
+    if (m->accumulator)
+        ag__node_free_accumulator(m->accumulator);
     ag__free(t->c, m->name, m->name_bytes);
     ag__free(t->c, m, sizeof *m);
     t->meta = NULL;

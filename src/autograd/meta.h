@@ -7,7 +7,7 @@
 typedef struct ag__meta {
     ag__owned link; /* in the context's ring of records with a gradient; `scope` is unused */
     ag_tensor *grad;
-    struct ag_node *accumulator; /* not owned: the node clears it when it dies */
+    struct ag_node *accumulator; /* see Note [accumulators] in node.h */
     char *name;
     size_t name_bytes;
     bool retains_grad;

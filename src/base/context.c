@@ -49,12 +49,13 @@ void ag_close(ag_context *c)
 {
     if (!c || c->closed)
         return;
-    while (c->scope != &c->root)
+    while (c->scope->parent && !c->scope->bracket)
         ag_scope_end(c->scope);
+    if (c->scope != &c->root) /* called by a callback of a function that is still at work */
+        return;
     c->closed = true;
     ag__context_clear_grads(c);
-    while (c->root.ring.next != &c->root.ring)
-        ag__owned_release(c->root.ring.next);
+    ag__scope_drain(&c->root);
     ag__context_unref(c);
 }
 

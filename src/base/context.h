@@ -22,14 +22,14 @@ typedef struct ag__owned {
     ag_scope *scope;
 } ag__owned;
 
-/* A scope is a ring of owned things, and knows the scope around it. */
+/* A scope is a ring of owned things, and knows the scope around it. A bracket lies on the C stack of
+ * a function of ours: no program can end it, nor a scope around it. */
 struct ag_scope {
-    ag_context *c;
     ag_scope *parent;
+    ag_context *c;
     ag__owned ring;
+    bool bracket;
 };
-
-typedef struct { ag_scope *scope; bool grad; } ag__frame; /* what a rule or callback may disturb */
 
 struct ag_context {
     ag__memory memory;
@@ -41,6 +41,7 @@ struct ag_context {
     int64_t refs;          /* 1 for the open context and 1 for each living tensor and node */
     uint64_t next_seq;     /* sequence number of the next node */
     uint64_t pass;         /* number of the newest backward pass */
+    int passes;            /* how many are under way, one inside the other */
     ag__owned grads;       /* ring of the autograd records that hold a .grad: see autograd/meta.h */
     struct ag_node *dying; /* stack of nodes to be freed: see autograd/node.c */
     bool reaping;
@@ -63,8 +64,13 @@ void ag__context_clear_grads(ag_context *c);
 void ag__context_unref(ag_context *c);
 static inline void ag__context_ref(ag_context *c) { c->refs++; }
 
-/* Puts o into the innermost scope of c, out of any other. */
-void ag__scope_add(ag_context *c, ag__owned *o);
+/* Puts o into scope s, out of any other. */
+void ag__scope_add(ag_scope *s, ag__owned *o);
 void ag__scope_remove(ag__owned *o);
+/* Opens and ends a bracket; both cannot fail. Scopes that a callback left open inside end with it. */
+void ag__bracket_begin(ag_scope *s, ag_context *c);
+void ag__bracket_end(ag_scope *s);
+/* Releases all that s owns. */
+void ag__scope_drain(ag_scope *s);
 
 #endif

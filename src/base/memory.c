@@ -143,6 +143,17 @@ void ag__free(ag_context *c, void *p, size_t bytes)
     m->cached += rounded;
 }
 
+void *ag__alloc_apart(ag_context *c, size_t bytes)
+{
+    ag__memory *m = &c->memory;
+    m->allocations++;
+    void *p = memory_fault(m) ? NULL : memory_system_alloc(m, bytes);
+    return p ? p
+             : ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
+}
+
+void ag__free_apart(const ag_allocator *allocator, void *p) { memory_system_free(allocator, p); }
+
 static void memory_free_list(ag__memory *m, ag__block *b)
 {
     while (b) {
@@ -167,30 +178,25 @@ void ag__memory_release(ag__memory *m)
 }
 
 /* Strings leave the context, so they carry the allocator that must free them. */
-typedef struct { ag_allocator allocator; size_t bytes; } memory_string;
-
 char *ag__string(ag_context *c, const char *text, size_t length)
 {
-    c->memory.allocations++;
-    memory_string *s = NULL;
-    if (!memory_fault(&c->memory) && length < SIZE_MAX / 2)
-        s = c->memory.allocator.allocate(sizeof *s + length + 1, c->memory.allocator.user);
+    const size_t head = sizeof(ag_allocator);
+    char *s = ag__alloc_apart(c, head + length + 1);
     if (!s)
-        return ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", length);
-    *s = (memory_string){ c->memory.allocator, sizeof *s + length + 1 };
-    char *copy = (char *)(s + 1);
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    return copy;
+        return NULL;
+    memcpy(s, &c->memory.allocator, head);
+    memcpy(s + head, text, length);
+    s[head + length] = '\0';
+    return s + head;
 }
 
 void ag_free(void *p)
 {
     if (!p)
         return;
-    memory_string *s = (memory_string *)p - 1;
-    ag_allocator allocator = s->allocator;
-    allocator.release(s, s->bytes, allocator.user);
+    ag_allocator allocator;
+    memcpy(&allocator, (char *)p - sizeof allocator, sizeof allocator);
+    ag__free_apart(&allocator, (char *)p - sizeof allocator);
 }
 
 bool ag__mul_fits(int64_t a, int64_t b, int64_t *product)

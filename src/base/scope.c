@@ -5,15 +5,6 @@
 #include "context.h"
 #include "error.h"
 
-static void scope_link(ag_scope *s, ag__owned *o)
-{
-    o->scope = s;
-    o->prev = s->ring.prev;
-    o->next = &s->ring;
-    s->ring.prev->next = o;
-    s->ring.prev = o;
-}
-
 void ag__scope_remove(ag__owned *o)
 {
     o->prev->next = o->next;
@@ -21,47 +12,74 @@ void ag__scope_remove(ag__owned *o)
     o->scope = NULL;
 }
 
-void ag__scope_add(ag_context *c, ag__owned *o)
+void ag__scope_add(ag_scope *s, ag__owned *o)
 {
     if (o->scope)
         ag__scope_remove(o);
-    scope_link(c->scope, o);
+    o->scope = s;
+    o->prev = s->ring.prev;
+    o->next = &s->ring;
+    s->ring.prev->next = o;
+    s->ring.prev = o;
+}
+
+void ag__scope_drain(ag_scope *s)
+{
+    while (s->ring.next != &s->ring)
+        ag__owned_release(s->ring.next);
+}
+
+static void scope_open(ag_scope *s, ag_context *c, bool bracket)
+{
+    *s = (ag_scope){ .c = c, .parent = c->scope, .ring = { &s->ring, &s->ring, s },
+                     .bracket = bracket };
+    c->scope = s;
 }
 
 ag_scope *ag_scope_begin(ag_context *c)
 {
-    if (!c)
-        return NULL;
-    ag_scope *s = ag__alloc(c, sizeof *s);
-    if (!s)
-        return NULL;
-    *s = (ag_scope){ .c = c, .parent = c->scope, .ring = { &s->ring, &s->ring, s } };
-    c->scope = s;
+    ag_scope *s = c ? ag__alloc(c, sizeof *s) : NULL;
+    if (s)
+        scope_open(s, c, false);
     return s;
 }
 
-/* True when s is open: it is found on the way from the innermost scope outwards. */
-static bool scope_is_open(const ag_scope *s)
+/* Ends the innermost scope. */
+static void scope_close(ag_context *c)
 {
-    for (const ag_scope *at = s->c->scope; at; at = at->parent)
-        if (at == s)
-            return true;
-    return false;
+    ag_scope *s = c->scope;
+    ag__scope_drain(s);
+    c->scope = s->parent;
+    if (!s->bracket)
+        ag__free(c, s, sizeof *s);
+}
+
+/* True when s is open and no bracket stands inside it. */
+static bool scope_may_end(const ag_scope *s)
+{
+    const ag_scope *at = s->c->scope;
+    while (at && at != s && !at->bracket)
+        at = at->parent;
+    return at == s && !at->bracket && at->parent;
 }
 
 void ag_scope_end(ag_scope *s)
 {
-    if (!s || !s->parent || !scope_is_open(s))
+    if (!s || !scope_may_end(s))
         return;
     ag_context *c = s->c;
-    for (bool last = false; !last;) {
-        ag_scope *inner = c->scope;
-        last = inner == s;
-        while (inner->ring.next != &inner->ring)
-            ag__owned_release(inner->ring.next);
-        c->scope = inner->parent;
-        ag__free(c, inner, sizeof *inner);
-    }
+    while (c->scope != s)
+        scope_close(c);
+    scope_close(c);
+}
+
+void ag__bracket_begin(ag_scope *s, ag_context *c) { scope_open(s, c, true); }
+
+void ag__bracket_end(ag_scope *s)
+{
+    while (s->c->scope != s)
+        scope_close(s->c);
+    scope_close(s->c);
 }
 
 void ag__scope_leave(ag_scope **s) { ag_scope_end(*s); }

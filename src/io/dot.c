@@ -76,13 +76,14 @@ static void dot_write_node(FILE *f, const ag_node *n)
 {
     ag__shape_text text;
     const ag_tensor *leaf = ag__node_leaf(n);
+    const ag__output *o = ag__node_outputs(n);
     fprintf(f, "  n%p [label=\"%s", (const void *)n, ag_node_name(n));
     if (leaf && ag_name(leaf)) {
         fputs("\\n", f);
         dot_name(f, ag_name(leaf));
     }
     fprintf(f, "\\n%s\"%s];\n",
-            ag__shape_string(&text, (ag_ints){ n->outputs[0].shape, n->outputs[0].ndim }),
+            ag__shape_string(&text, (ag_ints){ o->shape, o->ndim }),
             leaf ? ", fillcolor=lightblue" : "");
     for (int i = 0; i < ag_node_n_inputs(n); i++) {
         int nr = 0;

@@ -4,12 +4,12 @@
 
 #include "op.h"
 
-/* Ends s, the scope of the intermediate results; y moves to the scope around it if s owns it. */
+/* Ends s, the bracket of the intermediate results; y moves to the scope around it if s owns it. */
 static inline ag_tensor *ag__compose_end(ag_scope *s, ag_tensor *y)
 {
     if (y && y->own.scope == s)
         ag_keep(y);
-    ag_scope_end(s);
+    ag__bracket_end(s);
     return y;
 }
 

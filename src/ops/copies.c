@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "compose.h"
 #include "dims.h"
 #include "op.h"
 
@@ -222,12 +223,11 @@ ag_tensor *ag_cat(ag_tensor *const *tensors, int n, int dim)
     if (!cat_check_list("cat", tensors, n))
         return NULL;
     if (tensors[0]->c->grad_enabled && cat_must_split(tensors, n)) {
-        ag_scope *s = ag_scope_begin(tensors[0]->c);
-        ag_tensor *a = s ? ag_cat(tensors, n / 2, dim) : NULL;
+        ag_scope s;
+        ag__bracket_begin(&s, tensors[0]->c);
+        ag_tensor *a = ag_cat(tensors, n / 2, dim);
         ag_tensor *b = a ? ag_cat(tensors + n / 2, n - n / 2, dim) : NULL;
-        ag_tensor *both = b ? ag_keep(ag_cat((ag_tensor *[]){ a, b }, 2, dim)) : NULL;
-        ag_scope_end(s);
-        return both;
+        return ag__compose_end(&s, b ? ag_cat((ag_tensor *[]){ a, b }, 2, dim) : NULL);
     }
     ag__attrs a = { .i = { dim, n }, .n = n <= AG_MAX_DIMS ? n : 0 };
     for (int i = 0; i < a.n; i++) {

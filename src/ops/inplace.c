@@ -53,8 +53,9 @@ static bool inplace_fits(const char *name, const ag_tensor *x, const ag_tensor *
 /* A rule that needs x's old value gets a copy of it, made before x is written. */
 static bool inplace_keep_old(ag_tensor *x, ag_node *n)
 {
+    ag__saved *saved = ag__node_saved(n);
     for (int i = 0; i < n->n_saved; i++) {
-        if (n->saved[i].tensor != x)
+        if (saved[i].tensor != x)
             continue;
         ag_tensor *old = ag__contiguous_copy(x, (ag_dtype)x->dtype);
         if (!old)
@@ -63,8 +64,8 @@ static bool inplace_keep_old(ag_tensor *x, ag_node *n)
         old->grad_fn = x->grad_fn ? ag__node_ref(x->grad_fn) : NULL;
         old->output_nr = x->output_nr;
         x->c->saved_bytes += old->storage->bytes - x->storage->bytes;
-        n->saved[i].tensor = old;
-        n->saved[i].version = old->storage->version;
+        saved[i].tensor = old;
+        saved[i].version = old->storage->version;
         ag__tensor_unref(x);
     }
     return true;
@@ -94,10 +95,10 @@ static ag_tensor *inplace_binary(int op, const char *name, ag_tensor *x, ag_tens
     const bool graph = x->c->grad_enabled && (ag__wants_grad(x) || ag__wants_grad(b));
     if (!inplace_check(name, x, graph))
         return NULL;
-    ag_scope *s = ag_scope_begin(x->c);
-    ag_tensor *y = s ? ag__binary(ag__ops[op], x, b, NULL) : NULL;
-    x = inplace_write(name, x, y);
-    ag_scope_end(s);
+    ag_scope s;
+    ag__bracket_begin(&s, x->c);
+    x = inplace_write(name, x, ag__binary(ag__ops[op], x, b, NULL));
+    ag__bracket_end(&s);
     return x;
 }
 
@@ -113,11 +114,12 @@ ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src)
     const bool graph = dst->c->grad_enabled && (ag__wants_grad(dst) || ag__wants_grad(src));
     if (!inplace_check("ag_copy_", dst, graph))
         return NULL;
-    ag_scope *s = ag_scope_begin(dst->c);
-    ag_tensor *cast = s ? ag_to(src, (ag_dtype)dst->dtype) : NULL;
+    ag_scope s;
+    ag__bracket_begin(&s, dst->c);
+    ag_tensor *cast = ag_to(src, (ag_dtype)dst->dtype);
     ag_tensor *y = cast ? ag__binary(ag__ops[AG_OP_copy], dst, cast, NULL) : NULL;
     dst = inplace_write("ag_copy_", dst, y);
-    ag_scope_end(s);
+    ag__bracket_end(&s);
     return dst;
 }
 
@@ -125,10 +127,9 @@ ag_tensor *ag_fill_(ag_tensor *x, double value)
 {
     if (!x)
         return NULL;
-    ag_scope *s = ag_scope_begin(x->c);
-    ag_tensor *v = s ? ag__give(ag__tensor_number(x->c, value, AG_F64)) : NULL;
+    ag_tensor *v = ag__tensor_number(x->c, value, AG_F64);
     x = v ? ag_copy_(x, v) : NULL;
-    ag_scope_end(s);
+    ag__tensor_unref(v);
     return x;
 }
 

@@ -366,6 +366,7 @@ ag_tensor *(ag_cross_entropy)(ag_tensor *logits, ag_tensor *target, const ag_los
     if (logits->ndim == 0)
         return ag__fail(logits->c, AG_ERR_SHAPE,
                         "ag_cross_entropy: Expected 1 or more dimensions (got 0)");
-    ag_scope *s = ag_scope_begin(logits->c);
-    return s ? ag__compose_end(s, cross_entropy_compose(logits, target, o)) : NULL;
+    ag_scope s;
+    ag__bracket_begin(&s, logits->c);
+    return ag__compose_end(&s, cross_entropy_compose(logits, target, o));
 }

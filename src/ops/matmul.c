@@ -517,8 +517,9 @@ ag_tensor *ag_matmul(ag_tensor *a, ag_tensor *b)
         return ag_dot(a, b);
     if (a->ndim == 2 && b->ndim <= 2)
         return b->ndim == 1 ? ag_mv(a, b) : ag_mm(a, b);
-    ag_scope *s = ag_scope_begin(a->c);
-    return s ? ag__compose_end(s, matmul_compose(a, b)) : NULL;
+    ag_scope s;
+    ag__bracket_begin(&s, a->c);
+    return ag__compose_end(&s, matmul_compose(a, b));
 }
 
 /* ---- linear ---- */
@@ -539,6 +540,7 @@ ag_tensor *ag_linear(ag_tensor *x, ag_tensor *weight, ag_tensor *bias)
     if (weight->ndim < 1 || weight->ndim > 2)
         return ag__fail(x->c, AG_ERR_SHAPE,
                         "ag_linear: weight must be a matrix (out, in), got %d-D", weight->ndim);
-    ag_scope *s = ag_scope_begin(x->c);
-    return s ? ag__compose_end(s, linear_compose(x, weight, bias)) : NULL;
+    ag_scope s;
+    ag__bracket_begin(&s, x->c);
+    return ag__compose_end(&s, linear_compose(x, weight, bias));
 }

@@ -84,7 +84,7 @@ bool ag__wants(const ag__rule *r, int input) { return r->node->edges[input].node
 ag_ints ag__in_shape(const ag__rule *r, int input)
 {
     const ag__edge e = r->node->edges[input];
-    const ag__output *o = &e.node->outputs[e.nr];
+    const ag__output *o = &ag__node_outputs(e.node)[e.nr];
     return (ag_ints){ o->shape, o->ndim };
 }
 
@@ -92,7 +92,7 @@ static ag_tensor *op_saved(const ag__rule *r, bool is_output, int nr)
 {
     ag_node *n = r->node;
     for (int i = 0; i < n->n_saved; i++) {
-        const ag__saved *s = &n->saved[i];
+        const ag__saved *s = &ag__node_saved(n)[i];
         if (s->is_output != is_output || s->nr != nr)
             continue;
         if (!is_output || !r->c->grad_enabled)

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "compose.h"
 #include "dims.h"
 #include "op.h"
 
@@ -166,11 +167,10 @@ ag_tensor *ag_reshape(ag_tensor *x, ag_ints shape)
         return NULL;
     if (view_strides(x, &g))
         return ag__unary(&ag__op_reshape, x, &a);
-    ag_scope *s = ag_scope_begin(x->c);
-    ag_tensor *copy = s ? ag_clone(x) : NULL;
-    ag_tensor *y = copy ? ag_keep(ag__unary(&ag__op_reshape, copy, &a)) : NULL;
-    ag_scope_end(s);
-    return y;
+    ag_scope s;
+    ag__bracket_begin(&s, x->c);
+    ag_tensor *copy = ag_clone(x);
+    return ag__compose_end(&s, copy ? ag__unary(&ag__op_reshape, copy, &a) : NULL);
 }
 
 ag_tensor *ag_flatten(ag_tensor *x, int start, int end)

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "foreign.h"
+
 static const ag_tensor_options create_defaults = { .size = sizeof(ag_tensor_options) };
 
 /* An uninitialised tensor of the innermost scope; the checks that all creators share. */
@@ -116,21 +118,13 @@ ag_tensor *ag_from_memory(ag_context *c, void *data, ag_dtype dtype, ag_ints sha
     if ((uintptr_t)data % ag__itemsize(dtype))
         return ag__fail(c, AG_ERR_VALUE, "ag_from_memory: data is not aligned to the %zu bytes of %s",
                         ag__itemsize(dtype), ag_dtype_name(dtype));
-    /* A tensor of no elements first, so that nothing is taken over before all is allocated. */
-    ag_tensor *t = ag__tensor_new(c, dtype, shape.n, (const int64_t[AG_MAX_DIMS]){ 0 });
-    if (!t)
-        return NULL;
-    t->storage->data = data;
-    t->storage->bytes = (size_t)numel * ag__itemsize(dtype);
-    t->storage->borrowed = true;
-    t->storage->free_fn = free_fn;
-    t->storage->user = user;
-    t->numel = numel;
-    int64_t stride = 1;
-    for (int i = shape.n - 1; i >= 0; i--) {
-        t->dims[i] = shape.data[i];
-        t->dims[shape.n + i] = stride;
-        stride *= shape.data[i] > 0 ? shape.data[i] : 1;
+    ag__foreign *f = ag__foreign_new(c, data);
+    ag_tensor *t = f ? ag__tensor_foreign(c, dtype, shape.n, shape.data, f) : NULL;
+    if (t) { /* only now, for a call that fails takes nothing over */
+        f->free_fn = free_fn;
+        f->user = user;
+    } else if (f) {
+        ag__foreign_unref(f);
     }
     return ag__give(t);
 }

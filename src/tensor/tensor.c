@@ -6,53 +6,35 @@
 
 #include "../autograd/meta.h"
 #include "../autograd/node.h"
+#include "foreign.h"
 
-enum { TENSOR_INLINE_BYTES = 64 }; /* data up to this size live in the storage's block */
+enum { TENSOR_INLINE_BYTES = 64 }; /* data up to this size live in the tensor's block */
 
 static size_t tensor_bytes(int ndim)
 {
     return sizeof(ag_tensor) + 2 * (size_t)ndim * sizeof(int64_t);
 }
 
-static size_t storage_header(void) { return (sizeof(ag__storage) + 15) / 16 * 16; }
-
-static ag__storage *storage_new(ag_context *c, size_t bytes)
+/* Where the storage lies when it is in t's own block. */
+static ag__storage *tensor_own_storage(const ag_tensor *t)
 {
-    const size_t header = storage_header();
-    const bool is_inline = bytes <= TENSOR_INLINE_BYTES;
-    const size_t block = header + (is_inline ? bytes : 0);
-    ag__storage *s = ag__alloc(c, block);
-    if (!s)
-        return NULL;
-    *s = (ag__storage){ .refs = 1, .bytes = bytes, .block = block };
-    s->data = is_inline ? (char *)s + header : ag__alloc(c, bytes);
-    if (s->data)
-        return s;
-    ag__free(c, s, block);
-    return NULL;
+    return (ag__storage *)((char *)t + tensor_bytes(t->ndim));
 }
 
 static void storage_unref(ag_context *c, ag__storage *s)
 {
     if (--s->refs > 0)
         return;
-    if (s->borrowed) {
-        if (s->free_fn)
-            s->free_fn(s->data, s->user);
-    } else if (s->data != (char *)s + storage_header()) {
+    if (s->foreign)
+        ag__foreign_unref(s->foreign);
+    else if (s->data != s + 1)
         ag__free(c, s->data, s->bytes);
-    }
-    ag__free(c, s, s->block);
+    ag__free(c, (char *)s - s->start, s->block);
 }
 
-/* A tensor over `s` (whose reference it takes, also when it fails). */
-static ag_tensor *tensor_over(ag_context *c, ag__storage *s, ag_dtype dtype, int ndim)
+/* Fills in a new tensor; all but its sizes and strides. */
+static ag_tensor *tensor_init(ag_tensor *t, ag_context *c, ag__storage *s, ag_dtype dtype, int ndim)
 {
-    ag_tensor *t = ag__alloc(c, tensor_bytes(ndim));
-    if (!t) {
-        storage_unref(c, s);
-        return NULL;
-    }
     *t = (ag_tensor){ .c = c, .storage = s, .refs = 1, .dtype = (uint8_t)dtype,
                       .ndim = (uint8_t)ndim };
     c->tensors++;
@@ -60,27 +42,74 @@ static ag_tensor *tensor_over(ag_context *c, ag__storage *s, ag_dtype dtype, int
     return t;
 }
 
+/* Sizes, and the strides of elements side by side. */
+static void tensor_set_dense(ag_tensor *t, const int64_t *shape)
+{
+    int64_t stride = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        t->dims[i] = shape[i];
+        t->dims[t->ndim + i] = stride;
+        stride *= shape[i] > 0 ? shape[i] : 1;
+    }
+}
+
+/* A tensor and its storage for `bytes` of data, which are there unless they are foreign. */
+static ag_tensor *tensor_with_storage(ag_context *c, ag_dtype dtype, int ndim, size_t bytes,
+                                      struct ag__foreign *foreign)
+{
+    const size_t start = tensor_bytes(ndim), few = foreign || bytes > TENSOR_INLINE_BYTES ? 0 : bytes;
+    const size_t block = start + sizeof(ag__storage) + few;
+    ag_tensor *t = ag__alloc(c, block);
+    if (!t)
+        return NULL;
+    ag__storage *s = (ag__storage *)((char *)t + start);
+    *s = (ag__storage){ .refs = 1, .data = s + 1, .bytes = bytes, .foreign = foreign,
+                        .start = (uint32_t)start, .block = (uint32_t)block };
+    if (!foreign && bytes > TENSOR_INLINE_BYTES && !(s->data = ag__alloc(c, bytes))) {
+        ag__free(c, t, block);
+        return NULL;
+    }
+    return tensor_init(t, c, s, dtype, ndim);
+}
+
 ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape)
 {
     const int64_t numel = ag__shape_numel((ag_ints){ shape, ndim });
-    ag__storage *s = storage_new(c, (size_t)numel * ag__itemsize(dtype));
-    ag_tensor *t = s ? tensor_over(c, s, dtype, ndim) : NULL;
+    ag_tensor *t = tensor_with_storage(c, dtype, ndim, (size_t)numel * ag__itemsize(dtype), NULL);
     if (!t)
         return NULL;
     t->numel = numel;
-    int64_t stride = 1;
-    for (int i = ndim - 1; i >= 0; i--) {
-        t->dims[i] = shape[i];
-        t->dims[ndim + i] = stride;
-        stride *= shape[i] > 0 ? shape[i] : 1;
-    }
+    tensor_set_dense(t, shape);
     return t;
+}
+
+ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
+                              struct ag__foreign *foreign)
+{
+    const int64_t numel = ag__shape_numel((ag_ints){ shape, ndim });
+    const size_t bytes = (size_t)numel * ag__itemsize(dtype);
+    ag_tensor *t = tensor_with_storage(c, dtype, ndim, bytes, foreign);
+    if (!t)
+        return NULL;
+    t->storage->data = foreign->data;
+    t->numel = numel;
+    tensor_set_dense(t, shape);
+    return t;
+}
+
+/* A tensor over t's storage; its sizes and strides are not filled in. */
+static ag_tensor *tensor_sharing(ag_tensor *t, int ndim)
+{
+    ag_tensor *v = ag__alloc(t->c, tensor_bytes(ndim));
+    if (!v)
+        return NULL;
+    t->storage->refs++;
+    return tensor_init(v, t->c, t->storage, (ag_dtype)t->dtype, ndim);
 }
 
 ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g)
 {
-    t->storage->refs++;
-    ag_tensor *v = tensor_over(t->c, t->storage, (ag_dtype)t->dtype, g->ndim);
+    ag_tensor *v = tensor_sharing(t, g->ndim);
     if (!v)
         return NULL;
     v->numel = ag__shape_numel((ag_ints){ g->shape, g->ndim });
@@ -95,8 +124,7 @@ ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g)
 
 ag_tensor *ag__tensor_alias(ag_tensor *t)
 {
-    t->storage->refs++;
-    ag_tensor *v = tensor_over(t->c, t->storage, (ag_dtype)t->dtype, t->ndim);
+    ag_tensor *v = tensor_sharing(t, t->ndim);
     if (!v)
         return NULL;
     v->numel = t->numel;
@@ -121,12 +149,14 @@ void ag__tensor_unref(ag_tensor *t)
         return;
     ag_context *c = t->c;
     ag_node *grad_fn = t->grad_fn;
-    storage_unref(c, t->storage);
+    ag__storage *s = t->storage;
     if (t->meta) {
         ag__node_forget_output(t);
         ag__meta_free(t);
     }
-    ag__free(c, t, tensor_bytes(t->ndim));
+    if (s != tensor_own_storage(t)) /* otherwise t goes with it */
+        ag__free(c, t, tensor_bytes(t->ndim));
+    storage_unref(c, s);
     c->tensors--;
     ag__node_unref(grad_fn);
     ag__context_unref(c);
@@ -141,25 +171,21 @@ void ag__owned_release(ag__owned *o)
 ag_tensor *ag__give(ag_tensor *t)
 {
     if (t)
-        ag__scope_add(t->c, &t->own);
+        ag__scope_add(t->c->scope, &t->own);
     return t;
 }
 
 ag_tensor *ag__lend(ag_tensor *t)
 {
     if (t && !t->own.scope)
-        ag__scope_add(t->c, &ag__tensor_ref(t)->own);
+        ag__scope_add(t->c->scope, &ag__tensor_ref(t)->own);
     return t;
 }
 
 ag_tensor *ag_keep(ag_tensor *t)
 {
-    if (!t || !t->own.scope || !t->own.scope->parent)
-        return t;
-    ag_scope *outer = t->own.scope->parent, *innermost = t->c->scope;
-    t->c->scope = outer;
-    ag__scope_add(t->c, &t->own);
-    t->c->scope = innermost;
+    if (t && t->own.scope && t->own.scope->parent)
+        ag__scope_add(t->own.scope->parent, &t->own);
     return t;
 }
 

@@ -1,9 +1,11 @@
 /*
  * Tensors: a shape, strides and an offset over a storage that views share.
  *
- * The tensor is one block with its sizes and strides behind it; the storage is another, with the
- * data inside it when they are few. Both come from the context's size-class cache. The version of a
- * value lives in the storage, since exactly the tensors that share a storage share a version.
+ * A tensor that does not share another's storage comes in one block: the tensor, its sizes and
+ * strides, its storage, and the data when they are few. The block lives as long as the storage does,
+ * which may be longer than the tensor. Larger data lie in a block of their own. All come from the
+ * context's size-class cache. The version of a value lives in the storage, since exactly the tensors
+ * that share a storage share a version.
  */
 #ifndef AG_TENSOR_TENSOR_H
 #define AG_TENSOR_TENSOR_H
@@ -12,16 +14,17 @@
 #include "../base/error.h"
 #include "dtype.h"
 
+struct ag__foreign;
+
 typedef struct ag__storage {
     int32_t refs;
     uint32_t version;   /* in-place writes so far */
     const char *writer; /* the operation that wrote last, for messages */
-    size_t bytes;       /* of data */
-    size_t block;       /* of this header and inline data */
     void *data;
-    void (*free_fn)(void *data, void *user); /* borrowed data */
-    void *user;
-    bool borrowed;
+    size_t bytes;                /* of data */
+    struct ag__foreign *foreign; /* data that are not the context's: see tensor/foreign.h */
+    uint32_t start;              /* how far into its block this header lies */
+    uint32_t block;              /* bytes of that block */
 } ag__storage;
 
 enum {
@@ -63,6 +66,9 @@ static inline bool ag__wants_grad(const ag_tensor *t) { return t->flags & AG_T_R
 
 /* New tensors have one reference and belong to no scope; NULL and an error when out of memory. */
 ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape);
+/* Over data that are not the context's; takes the caller's reference to them when it succeeds. */
+ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
+                              struct ag__foreign *foreign);
 ag_tensor *ag__tensor_alias(ag_tensor *t);                        /* same geometry, no graph */
 ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g);  /* shares t's storage */
 ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype); /* 0-dim AG_T_NUMBER */
