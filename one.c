@@ -3,6 +3,7 @@
  * Every file of src stands here once, in the order of the rooms.
  */
 
+#include "src/base/allocator.c"
 #include "src/base/context.c"
 #include "src/base/error.c"
 #include "src/base/memory.c"

@@ -41,7 +41,7 @@ typedef struct ag__visit {
     ag_tensor *grads[]; /* of the node's outputs; at commit, what .grad becomes or is added */
 } visit;
 
-enum { PASS_CHUNK = 1024, PASS_CHUNK_MAX = 1 << 20, PASS_HEAP = 16, PASS_OUT = 8 };
+enum { PASS_CHUNK = 1024, PASS_CHUNK_MAX = 1 << 22, PASS_HEAP = 16, PASS_OUT = 8 };
 
 typedef struct pass_chunk { struct pass_chunk *next; size_t bytes; } pass_chunk;
 
@@ -326,12 +326,18 @@ static bool pass_run(pass *p)
 
 /* ---- commit ---- */
 
+/* g is added to the present gradient where it lies, rather than replacing it. */
+static bool pass_adds_in_place(const pass *p, const ag_tensor *old)
+{
+    return old && !p->create_graph && !ag__wants_grad(old) && !ag__repeats_memory(old);
+}
+
 /* Turns *g into what t's .grad becomes, g itself when nobody else holds it, a copy or a sum. It is
  * left alone when it will be added to the present gradient in place. */
 static bool pass_prepare_grad(const pass *p, const ag_tensor *t, ag_tensor **g)
 {
     ag_tensor *old = t->meta->grad;
-    if (old ? !p->create_graph && !ag__wants_grad(old) : p->create_graph || pass_owns(*g))
+    if (old ? pass_adds_in_place(p, old) : p->create_graph || pass_owns(*g))
         return true;
     ag_tensor *next = old ? (ag_add)(old, *g) : ag_clone(*g);
     if (!next)
@@ -344,7 +350,7 @@ static bool pass_prepare_grad(const pass *p, const ag_tensor *t, ag_tensor **g)
 static void pass_commit_grad(const pass *p, ag_tensor *t, ag_tensor *g)
 {
     ag_tensor *old = t->meta->grad;
-    if (!old || p->create_graph || ag__wants_grad(old)) {
+    if (!pass_adds_in_place(p, old)) {
         ag__meta_set_grad(t, ag__tensor_ref(g));
         return;
     }
@@ -366,7 +372,7 @@ static ag_tensor *pass_target(const pass *p, const visit *v, int j)
 static bool pass_prepare(pass *p)
 {
     for (visit *v = p->visits; v; v = v->next)
-        for (int j = 0; j < v->node->n_out; j++) {
+        for (int j = 0; j < v->n_out; j++) {
             const ag_tensor *t = pass_target(p, v, j);
             if (t && !pass_prepare_grad(p, t, &v->grads[j]))
                 return false;
@@ -377,7 +383,9 @@ static bool pass_prepare(pass *p)
 static void pass_commit(pass *p, bool accumulate)
 {
     for (visit *v = p->visits; v; v = v->next) {
-        for (int j = 0; j < v->node->n_out && accumulate; j++) {
+        if (v->next)
+            AG_PREFETCH(v->next->node);
+        for (int j = 0; j < v->n_out && accumulate; j++) {
             ag_tensor *t = pass_target(p, v, j);
             if (t)
                 pass_commit_grad(p, t, v->grads[j]);
@@ -592,6 +600,14 @@ bool (ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_o
             return false;
     if (o->inputs && !pass_check_inputs(c, "ag_backward", o->inputs, o->n_inputs))
         return false;
+    if (o->create_graph && !c->warned_create_graph) {
+        c->warned_create_graph = true;
+        ag__log(c, "Using backward() with create_graph=True will create a reference cycle between "
+                   "the parameter and its gradient which can cause a memory leak. We recommend using "
+                   "ag_grad when creating the graph to avoid this. If you have to use this function, "
+                   "make sure to reset the .grad fields of your parameters to None (ag_zero_grad) "
+                   "after use to break the cycle and avoid the leak.");
+    }
     const pass_request r = { .roots = tensors, .gradients = o->gradients, .n_roots = n,
                              .inputs = o->inputs, .n_inputs = o->inputs ? o->n_inputs : 0,
                              .retain_graph = o->retain_graph, .create_graph = o->create_graph };

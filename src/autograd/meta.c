@@ -82,7 +82,19 @@ ag_tensor *ag_requires_grad_(ag_tensor *t, bool requires_grad)
     return t;
 }
 
-ag_tensor *ag_grad_of(ag_tensor *t) { return t && t->meta ? ag__lend(t->meta->grad) : NULL; }
+ag_tensor *ag_grad_of(ag_tensor *t)
+{
+    if (!t || (t->meta && t->meta->grad))
+        return t ? ag__lend(t->meta->grad) : NULL;
+    if (t->grad_fn && !(t->meta && t->meta->retains_grad) && !t->c->warned_non_leaf_grad) {
+        t->c->warned_non_leaf_grad = true;
+        ag__log(t->c, "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. "
+                      "Its .grad attribute won't be populated during autograd.backward(). If you "
+                      "indeed want the .grad field to be populated for a non-leaf Tensor, use "
+                      ".retain_grad() (ag_retain_grad) on the non-leaf Tensor.");
+    }
+    return NULL;
+}
 
 bool ag_set_grad(ag_tensor *t, ag_tensor *grad)
 {

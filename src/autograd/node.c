@@ -26,9 +26,9 @@ static ag_node *node_new(ag_context *c, const ag__op *op, int n_in, int n_out, i
     *n = (ag_node){ .c = c, .op = op, .refs = 1, .bytes = (uint32_t)bytes, .n_in = (uint16_t)n_in,
                     .n_out = (uint16_t)n_out, .n_saved = (uint16_t)n_saved };
     for (int i = 0; i < n_in; i++)
-        n->edges[i] = (ag__edge){ NULL, 0 };
+        n->edges[i].node = NULL;
     for (int i = 0; i < n_saved; i++)
-        ag__node_saved(n)[i] = (ag__saved){ .tensor = NULL };
+        ag__node_saved(n)[i].tensor = NULL;
     c->nodes++;
     ag__context_ref(c);
     return n;
@@ -106,20 +106,20 @@ static unsigned node_needs(const ag__op *op, unsigned wanted)
 /* Saves the operands and results in `mask`; the entries of absent operands stay empty. */
 static bool node_save(ag_node *n, const ag__call *call, ag_tensor *const *out, unsigned mask)
 {
-    ag__saved *s = ag__node_saved(n);
-    for (int bit = 0; mask >> bit; bit++) {
-        if (!(mask & 1u << bit))
-            continue;
+    for (ag__saved *s = ag__node_saved(n); mask; mask &= mask - 1, s++) {
+        const int bit = ag__lowest_bit(mask);
         const bool is_output = bit >= NODE_INPUTS;
         const int nr = is_output ? bit - NODE_INPUTS : bit;
         ag_tensor *t = is_output ? ag__tensor_alias(out[nr]) : nr < call->n_in ? call->in[nr] : NULL;
-        if (is_output && !t)
+        *s = (ag__saved){ t, 0, is_output, (uint8_t)nr };
+        if (!t && is_output)
             return false;
-        if (t && !is_output)
+        if (!t)
+            continue;
+        if (!is_output)
             ag__tensor_ref(t);
-        if (t)
-            n->c->saved_bytes += t->storage->bytes;
-        *s++ = (ag__saved){ t, t ? t->storage->version : 0, is_output, (uint8_t)nr };
+        s->version = t->storage->version;
+        n->c->saved_bytes += t->storage->bytes;
     }
     return true;
 }

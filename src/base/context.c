@@ -1,32 +1,16 @@
 /* Opening and closing contexts, and the switches that are nothing but a field. */
 #include "context.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "allocator.h"
 #include "error.h"
-
-static void *context_malloc(size_t bytes, void *user)
-{
-    (void)user;
-    return malloc(bytes);
-}
-
-static void context_free(void *block, size_t bytes, void *user)
-{
-    (void)bytes;
-    (void)user;
-    free(block);
-}
-
-static const ag_allocator context_default_allocator = { context_malloc, context_free, NULL };
 
 ag_context *(ag_open)(const ag_open_options *options)
 {
     static const ag_open_options none = { .size = sizeof(ag_open_options) };
     const ag_open_options *o = options ? options : &none;
-    ag_allocator allocator = o->allocator ? *o->allocator : context_default_allocator;
+    ag_allocator allocator = o->allocator ? *o->allocator : ag__default_allocator;
     ag_context *c = allocator.allocate(sizeof *c, allocator.user);
     if (!c)
         return NULL;

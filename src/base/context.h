@@ -45,6 +45,8 @@ struct ag_context {
     ag__owned grads;       /* ring of the autograd records that hold a .grad: see autograd/meta.h */
     struct ag_node *dying; /* stack of nodes to be freed: see autograd/node.c */
     bool reaping;
+    bool warned_create_graph; /* the warnings that come once */
+    bool warned_non_leaf_grad;
     int64_t tensors, nodes;
     size_t saved_bytes;
     ag__random random;

@@ -60,6 +60,7 @@ static void *memory_small_alloc(ag__memory *m, int class)
     if (AG_LIKELY(b != NULL)) {
         m->small[class] = b->next;
         m->cached -= bytes;
+        AG_PREFETCH(b->next); /* long lists are scattered over memory, and the next request is near */
         return b;
     }
     if ((size_t)(m->slab_end - m->slab_at) < bytes) {

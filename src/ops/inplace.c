@@ -26,14 +26,12 @@ static bool inplace_check(const char *name, ag_tensor *x, bool graph)
                        "%s: writing into a view that takes part in a graph is not supported; write "
                        "into a clone of it (ag_clone)",
                        name);
-    for (int i = 0; i < x->ndim; i++)
-        if (x->dims[i] > 1 && x->dims[x->ndim + i] == 0)
-            return ag_fail(x->c, AG_ERR_VALUE,
-                           "%s: unsupported operation: more than one element of the written-to tensor "
-                           "refers to a single memory location. Please clone() the tensor before "
-                           "performing the operation.",
-                           name);
-    return true;
+    return !ag__repeats_memory(x) ||
+           ag_fail(x->c, AG_ERR_VALUE,
+                   "%s: unsupported operation: more than one element of the written-to tensor refers "
+                   "to a single memory location. Please clone() the tensor before performing the "
+                   "operation.",
+                   name);
 }
 
 static bool inplace_fits(const char *name, const ag_tensor *x, const ag_tensor *y)

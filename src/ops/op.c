@@ -7,21 +7,31 @@
 
 static const ag__attrs op_no_attrs = { 0 };
 
-/* All operands are there and of one context, which is returned; NULL with an error otherwise. */
+/* Why these operands cannot be taken together. */
+static ag_context *op_fail_operands(const ag__op *op, ag_tensor *const *in, int n_in)
+{
+    int first = 0;
+    while (first < n_in && !in[first])
+        first++;
+    for (int i = 0; i < n_in && first < n_in; i++) {
+        if (!in[i] && !(op->optional & 1u << i))
+            return ag__fail(in[first]->c, AG_ERR_VALUE, "ag_%s: operand %d is NULL", op->name, i);
+        if (in[i] && in[i]->c != in[first]->c)
+            return ag__fail(in[first]->c, AG_ERR_VALUE,
+                            "ag_%s: operands %d and %d belong to different contexts; use ag_share",
+                            op->name, first, i);
+    }
+    return NULL; /* all are NULL: there is no place for an error, and one was told before */
+}
+
+/* The context of all operands, which are there; NULL, with an error, otherwise. */
 static ag_context *op_check_operands(const ag__op *op, ag_tensor *const *in, int n_in)
 {
-    ag_context *c = NULL;
-    for (int i = 0; i < n_in && !c; i++)
-        c = in[i] ? in[i]->c : NULL;
-    for (int i = 0; i < n_in && c; i++) {
-        if (!in[i] && !(op->optional & 1u << i))
-            return ag__fail(c, AG_ERR_VALUE, "ag_%s: operand %d is NULL", op->name, i);
-        if (in[i] && in[i]->c != c)
-            return ag__fail(c, AG_ERR_VALUE,
-                            "ag_%s: operands 0 and %d belong to different contexts; use ag_share",
-                            op->name, i);
-    }
-    return c;
+    ag_context *c = n_in > 0 && in[0] ? in[0]->c : NULL;
+    bool good = c != NULL;
+    for (int i = 1; i < n_in && good; i++)
+        good = in[i] ? in[i]->c == c : op->optional >> i & 1u;
+    return good ? c : op_fail_operands(op, in, n_in);
 }
 
 static bool op_wants_graph(const ag__call *call)

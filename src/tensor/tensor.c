@@ -233,6 +233,14 @@ bool ag__is_contiguous(const ag_tensor *t)
     return true;
 }
 
+bool ag__repeats_memory(const ag_tensor *t)
+{
+    for (int i = 0; i < t->ndim; i++)
+        if (t->dims[i] > 1 && t->dims[t->ndim + i] == 0)
+            return true;
+    return false;
+}
+
 /* ---- what users read ---- */
 
 ag_context *ag_context_of(const ag_tensor *t) { return t ? t->c : NULL; }

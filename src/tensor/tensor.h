@@ -81,6 +81,8 @@ ag_tensor *ag__lend(ag_tensor *t);
 
 void ag__bump_version(ag_tensor *t, const char *by);
 bool ag__is_contiguous(const ag_tensor *t);
+/* Several elements lie at one address, as in an expanded tensor: there is no writing into it. */
+bool ag__repeats_memory(const ag_tensor *t);
 int64_t ag__shape_numel(ag_ints shape);
 bool ag__same_shape(ag_ints a, ag_ints b);
 

@@ -61,15 +61,6 @@ struct ag_optimizer {
 
 /* ---- construction ------------------------------------------------------------------------- */
 
-/* An expanded tensor has several indices for one address: there is no sense in stepping it. */
-static bool optim_overlaps(const ag_tensor *t)
-{
-    for (int d = 0; d < ag_ndim(t); d++)
-        if (ag_shape(t)[d] > 1 && ag_strides(t)[d] == 0)
-            return true;
-    return false;
-}
-
 static bool optim_check_param(ag_context *c, ag_tensor *const *params, int i)
 {
     ag_tensor *t = params[i];
@@ -84,7 +75,7 @@ static bool optim_check_param(ag_context *c, ag_tensor *const *params, int i)
     if (ag_dtype_of(t) != AG_F32 && ag_dtype_of(t) != AG_F64)
         return ag_fail(c, AG_ERR_DTYPE, "optimizer: parameter %d is %s, expected float32 or "
                        "float64", i, ag_dtype_name(ag_dtype_of(t)));
-    if (optim_overlaps(t))
+    if (ag__repeats_memory(t))
         return ag_fail(c, AG_ERR_VALUE,
                        "optimizer: more than one element of parameter %d refers to a single memory "
                        "location; please clone() it first", i);
