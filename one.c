@@ -7,6 +7,7 @@
 #include "src/base/context.c"
 #include "src/base/error.c"
 #include "src/base/memory.c"
+#include "src/base/parallel.c"
 #include "src/base/random.c"
 #include "src/base/scope.c"
 

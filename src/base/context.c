@@ -5,6 +5,7 @@
 
 #include "allocator.h"
 #include "error.h"
+#include "parallel.h"
 
 ag_context *(ag_open)(const ag_open_options *options)
 {
@@ -47,6 +48,7 @@ void ag__context_unref(ag_context *c)
 {
     if (--c->refs > 0)
         return;
+    ag__parallel_end(c);
     ag_allocator allocator = c->memory.allocator;
     ag__memory_release(&c->memory);
     allocator.release(c, sizeof *c, allocator.user);
@@ -54,8 +56,10 @@ void ag__context_unref(ag_context *c)
 
 void ag_set_num_threads(ag_context *c, int n)
 {
-    if (c)
-        c->threads = n > 0 ? n : 1;
+    if (!c)
+        return;
+    c->threads = n > 0 ? n : 1;
+    ag__parallel_end(c);
 }
 
 void ag_manual_seed(ag_context *c, uint64_t seed)

@@ -51,6 +51,8 @@ struct ag_context {
     size_t saved_bytes;
     ag__random random;
     int threads;
+    struct ag__pool *pool; /* NULL until needed: see parallel.c */
+    int pool_room;         /* workers it has room for */
     void (*log)(ag_context *c, const char *message, void *user);
     void *log_user;
     void (*on_error)(ag_context *c, const ag_status *status);

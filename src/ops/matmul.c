@@ -5,6 +5,7 @@
  * Gemm takes an operand as it lies in memory when one of its strides is 1, as a transposed one if
  * need be; others are copied first. f16 and bf16 are multiplied in f32, integers in i64.
  */
+#include "../base/parallel.h"
 #include "../kernels/gemm.h"
 #include "compose.h"
 #include "op.h"
@@ -73,11 +74,12 @@ static int64_t matmul_i64_at(const matmul_operand *o, const int64_t *data, int64
     return data[o->trans ? j * o->ld + i : i * o->ld + j];
 }
 
-/* y = beta y + alpha a b for one pair of matrices; unsigned, since integers wrap around. */
-static void matmul_i64(const matmul_operand *a, const int64_t *pa, const matmul_operand *b,
-                       const int64_t *pb, int64_t alpha, int64_t beta, int64_t *y)
+/* y = beta y + alpha a b for some rows of a pair of matrices; unsigned, since integers wrap around. */
+static void matmul_i64(const matmul_operand *a, const int64_t *pa, int64_t rows,
+                       const matmul_operand *b, const int64_t *pb, int64_t alpha, int64_t beta,
+                       int64_t *y)
 {
-    for (int64_t i = 0; i < a->rows; i++)
+    for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < b->cols; j++) {
             uint64_t sum = 0;
             for (int64_t k = 0; k < a->cols; k++)
@@ -87,46 +89,92 @@ static void matmul_i64(const matmul_operand *a, const int64_t *pa, const matmul_
         }
 }
 
-static void matmul_pair(ag_dtype compute, const matmul_operand *a, const matmul_operand *b,
-                        int64_t nr, double alpha, double beta, char *y, void *pack)
+/* A product, cut into blocks (see base/parallel.h): some rows of one matrix when it is large, several
+ * whole matrices when they are small. */
+typedef struct {
+    ag_dtype compute;
+    const matmul_operand *a, *b;
+    double alpha, beta;
+    char *y;
+    char *pack;     /* scratch for each worker */
+    size_t scratch; /* bytes of each */
+    int64_t rows, slices; /* rows of a block, and how many such make a matrix */
+    int64_t group;        /* matrices of a block */
+} matmul_job;
+
+/* A block takes some tenths of a millisecond, and whole tiles of the packed kernels. */
+static void matmul_cut(matmul_job *job)
 {
-    const int64_t size = (int64_t)ag__itemsize(compute);
-    const void *pa = a->data + nr * a->batch * size, *pb = b->data + nr * b->batch * size;
-    const int64_t m = a->rows, n = b->cols, k = a->cols;
-    y += nr * m * n * size;
-    if (compute == AG_F32)
-        ag__gemm_f32(a->trans, b->trans, m, n, k, (float)alpha, pa, a->ld, pb, b->ld, (float)beta,
-                     (float *)(void *)y, n, pack);
-    else if (compute == AG_F64)
-        ag__gemm_f64(a->trans, b->trans, m, n, k, alpha, pa, a->ld, pb, b->ld, beta,
+    const int64_t tile = 192, m = job->a->rows;
+    const double work = 1 << 23, row = (double)job->b->cols * (double)job->a->cols;
+    const double rows = ceil(work / (row * (double)tile)) * (double)tile;
+    const double group = work / (row * (double)m);
+    job->rows = rows < (double)m ? (int64_t)rows : m;
+    job->slices = (m + job->rows - 1) / job->rows;
+    job->group = group < 1 ? 1 : group < (double)job->a->n ? (int64_t)group : job->a->n;
+}
+
+/* Rows [row, row + m) of matrix number nr. */
+static void matmul_rows(const matmul_job *job, int64_t nr, int64_t row, int64_t m, void *pack)
+{
+    const matmul_operand *a = job->a, *b = job->b;
+    const int64_t size = (int64_t)ag__itemsize(job->compute), n = b->cols, k = a->cols;
+    const void *pa = a->data + (nr * a->batch + row * (a->trans ? 1 : a->ld)) * size;
+    const void *pb = b->data + nr * b->batch * size;
+    char *y = job->y + (nr * a->rows + row) * n * size;
+    if (job->compute == AG_F32)
+        ag__gemm_f32(a->trans, b->trans, m, n, k, (float)job->alpha, pa, a->ld, pb, b->ld,
+                     (float)job->beta, (float *)(void *)y, n, pack);
+    else if (job->compute == AG_F64)
+        ag__gemm_f64(a->trans, b->trans, m, n, k, job->alpha, pa, a->ld, pb, b->ld, job->beta,
                      (double *)(void *)y, n, pack);
     else
-        matmul_i64(a, pa, b, pb, (int64_t)alpha, (int64_t)beta, (int64_t *)(void *)y);
+        matmul_i64(a, pa, m, b, pb, (int64_t)job->alpha, (int64_t)job->beta,
+                   (int64_t *)(void *)y);
+}
+
+static void matmul_block(void *arg, int64_t block, int worker)
+{
+    const matmul_job *job = arg;
+    void *pack = job->pack ? job->pack + (size_t)worker * job->scratch : NULL;
+    const int64_t first = block / job->slices * job->group, row = block % job->slices * job->rows;
+    const int64_t m = job->a->rows - row < job->rows ? job->a->rows - row : job->rows;
+    for (int64_t nr = first; nr < first + job->group && nr < job->a->n; nr++)
+        matmul_rows(job, nr, row, m, pack);
+}
+
+/* y = beta y, for products without terms; beta = 0 does not read it. */
+static void matmul_scale(ag_tensor *y, double beta)
+{
+    const ag_dtype d = (ag_dtype)y->dtype;
+    if (beta == 0)
+        memset(ag__at(y), 0, (size_t)y->numel * ag__itemsize(d));
+    for (int64_t i = 0; beta != 0 && i < y->numel; i++)
+        ag__store(d, ag__at(y), i, beta * ag__load(d, ag__at(y), i));
 }
 
 /* y = beta y + alpha a b; y is contiguous and its old value unread when beta is 0. */
 static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_operand *b,
                             double alpha, double beta)
 {
-    const ag_dtype compute = (ag_dtype)y->dtype;
-    const size_t size = ag__itemsize(compute);
     if (y->numel == 0)
         return true;
-    if (a->cols == 0) { /* an empty sum */
-        if (beta == 0)
-            memset(ag__at(y), 0, (size_t)y->numel * size);
-        for (int64_t i = 0; beta != 0 && i < y->numel; i++)
-            ag__store(compute, ag__at(y), i, beta * ag__load(compute, ag__at(y), i));
+    if (a->cols == 0) {
+        matmul_scale(y, beta);
         return true;
     }
-    const size_t scratch =
-        compute == AG_I64 ? 0 : ag__gemm_scratch(size, a->rows, b->cols, a->cols);
-    void *pack = scratch ? ag__alloc(y->c, scratch) : NULL;
-    if (scratch && !pack)
+    matmul_job job = { .compute = (ag_dtype)y->dtype, .a = a, .b = b, .alpha = alpha, .beta = beta,
+                       .y = ag__at(y) };
+    matmul_cut(&job);
+    if (job.compute != AG_I64)
+        job.scratch = ag__gemm_scratch(ag__itemsize(job.compute), job.rows, b->cols, a->cols);
+    job.scratch = (job.scratch + 63) / 64 * 64;
+    const int64_t blocks = (a->n + job.group - 1) / job.group * job.slices;
+    const size_t bytes = job.scratch * (size_t)ag__parallel_workers(y->c, blocks);
+    if (bytes && !(job.pack = ag__alloc(y->c, bytes)))
         return false;
-    for (int64_t nr = 0; nr < a->n; nr++)
-        matmul_pair(compute, a, b, nr, alpha, beta, ag__at(y), pack);
-    ag__free(y->c, pack, scratch);
+    ag__parallel(y->c, blocks, matmul_block, &job);
+    ag__free(y->c, job.pack, bytes);
     return true;
 }
 
