@@ -108,10 +108,83 @@ static void t_long_chain(ag_context *c)
     CHECK_INT(s.nodes, 0);
 }
 
+/* PyTorch's names, which tell numbers from tensors. */
+static void t_names_of_nodes(ag_context *c)
+{
+    ag_tensor *x = leaf(c, 2), *on = ag_isnan(x);
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_mul(x, 2))), "MulBackward0");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_pow(x, x))), "PowBackward1");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_pow(x, 2))), "PowBackward0");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_sub(x, 1))), "SubBackward0");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_sub(1, x))), "RsubBackward1");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_lerp(x, x, x))), "LerpBackward1");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_lerp(x, x, .5))), "LerpBackward0");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_masked_fill(x, on, 1))), "MaskedFillBackward0");
+    int nr = -1;
+    ag_tensor *y = ag_add(x, 1);
+    CHECK(y);
+    ag_node *accumulate = ag_node_next(ag_grad_fn(y), 0, &nr);
+    CHECK_TEXT(ag_node_name(accumulate), "AccumulateGrad");
+    CHECK_INT(nr, 0);
+    CHECK_INT(ag_node_n_inputs(ag_grad_fn(y)), 2);
+    CHECK(!ag_node_next(ag_grad_fn(y), 1, NULL));
+    ag_tensor *z = ag_mul(x, 3);
+    CHECK(z && ag_node_next(ag_grad_fn(z), 0, NULL) == accumulate); /* one for each leaf */
+}
+
+static int n_warnings;
+static void count_warning(ag_context *c, const char *message, void *user)
+{
+    (void)c;
+    n_warnings += strstr(message, user) != NULL;
+}
+
+static void t_warnings_come_once(ag_context *unused)
+{
+    (void)unused;
+    n_warnings = 0;
+    ag_context *c = ag_open(.log = count_warning, .log_user = "reference cycle");
+    ag_context *d = ag_open(.log = count_warning, .log_user = "retain_grad");
+    for (int i = 0; c && d && i < 2; i++) {
+        ag_tensor *x = leaf(c, 2), *u = leaf(d, 2);
+        CHECK(ag_backward(ag_mul(x, x), .create_graph = true));
+        CHECK(!ag_grad_of(u) && !ag_grad_of(ag_mul(u, u)));
+    }
+    ag_close(c);
+    ag_close(d);
+    CHECK_INT(n_warnings, 2);
+}
+
+/* A gradient whose elements share memory is replaced, not written into. */
+static void t_accumulates_beside_an_expanded_gradient(ag_context *c)
+{
+    ag_tensor *x = ag_ones(c, AG_SHAPE(3), .requires_grad = true), *one = ag_ones(c, AG_SHAPE(1));
+    CHECK(ag_set_grad(x, ag_expand(one, AG_SHAPE(3))));
+    CHECK(ag_backward(ag_sum(ag_mul(x, ag_arange(c, 0, 3, 1)))));
+    CHECK_VALUES(ag_grad_of(x), AG_SHAPE(3), AG_VALUES(1, 2, 3), 0);
+    CHECK_CLOSE(ag_item(one), 1, 0);
+}
+
+static void t_scopes_end_once(ag_context *c)
+{
+    ag_scope *outer = ag_scope_begin(c), *inner = outer ? ag_scope_begin(c) : NULL;
+    CHECK(inner);
+    ag_tensor *x = leaf(c, 2);
+    CHECK(x);
+    CHECK(ag_keep(x) == x);
+    ag_scope_end(outer); /* and inner with it */
+    ag_scope_end(inner);
+    ag_scope_end(outer);
+    ag_scope_end(NULL);
+    CHECK(leaf(c, 3));
+}
+
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_founding_example), TEST(t_gradients_accumulate), TEST(t_third_derivative),
                TEST(t_second_pass_needs_retained_values), TEST(t_changed_value_is_an_error),
                TEST(t_inputs_prune), TEST(t_unused_input), TEST(t_root_errors),
-               TEST(t_retain_grad), TEST(t_shapes_that_do_not_broadcast), TEST(t_long_chain));
+               TEST(t_retain_grad), TEST(t_shapes_that_do_not_broadcast), TEST(t_long_chain),
+               TEST(t_names_of_nodes), TEST(t_warnings_come_once),
+               TEST(t_accumulates_beside_an_expanded_gradient), TEST(t_scopes_end_once));
 }

@@ -39,7 +39,7 @@ typedef struct ag__visit {
     bool needed;              /* it runs, or leads to something wanted */
     bool ran;
     ag_tensor *grads[]; /* of the node's outputs; at commit, what .grad becomes or is added */
-} visit;
+} ag__visit;
 
 enum { PASS_CHUNK = 1024, PASS_CHUNK_MAX = 1 << 22, PASS_HEAP = 16, PASS_OUT = 8 };
 
@@ -51,28 +51,28 @@ typedef struct {
     bool retain_graph, create_graph, grad_was_enabled;
     bool all;      /* no inputs were named: every leaf is wanted */
     ag_scope bracket; /* of what rules make */
-    visit *visits;
+    ag__visit *visits;
     char *at, *end;     /* the unused rest of the newest chunk */
     pass_chunk *chunks; /* beyond the first */
     size_t chunk_bytes; /* of the next one */
-    visit **heap;       /* the ready queue */
+    ag__visit **heap;       /* the ready queue */
     int heap_n;
     size_t heap_room;
     int max_in;
     ag_tensor **out; /* results of a rule, max_in of them */
-    visit *first_heap[PASS_HEAP];
+    ag__visit *first_heap[PASS_HEAP];
     ag_tensor *first_out[PASS_OUT];
     _Alignas(16) char first_chunk[PASS_CHUNK];
 } pass;
 
 static size_t visit_bytes(const ag_node *n)
 {
-    return sizeof(visit) + n->n_out * sizeof(ag_tensor *);
+    return sizeof(ag__visit) + n->n_out * sizeof(ag_tensor *);
 }
 
 /* ---- discovery ---- */
 
-static visit *pass_visit_of(const pass *p, const ag_node *n)
+static ag__visit *pass_visit_of(const pass *p, const ag_node *n)
 {
     return n->pass == p->id ? n->visit : NULL;
 }
@@ -94,17 +94,24 @@ static bool pass_grow(pass *p, size_t bytes)
 }
 
 /* The visit of n in this pass, made if need be; NULL when out of memory. */
-static visit *pass_visit(pass *p, ag_node *n)
+static ag__visit *pass_visit(pass *p, ag_node *n)
 {
     const size_t bytes = visit_bytes(n);
     if (n->pass == p->id)
         return n->visit;
     if ((size_t)(p->end - p->at) < bytes && !pass_grow(p, bytes))
         return NULL;
-    visit *v = (visit *)p->at;
+    ag__visit *v = (ag__visit *)p->at;
     p->at += bytes;
-    *v = (visit){ .node = n, .next = p->visits, .outer = n->visit, .outer_pass = n->pass,
-                  .n_out = n->n_out };
+    v->node = n;
+    v->next = p->visits;
+    v->parent = NULL;
+    v->outer = n->visit;
+    v->outer_pass = n->pass;
+    v->missing = v->held = 0;
+    v->next_edge = 0;
+    v->n_out = n->n_out;
+    v->reached = v->wanted = v->needed = v->ran = false;
     for (int j = 0; j < n->n_out; j++)
         v->grads[j] = NULL;
     p->visits = v;
@@ -118,7 +125,7 @@ static visit *pass_visit(pass *p, ag_node *n)
 /* Takes over a reference to n, so that n, and what it leads to, live until the pass ends. */
 static bool pass_hold(pass *p, ag_node *n)
 {
-    visit *v = pass_visit(p, n);
+    ag__visit *v = pass_visit(p, n);
     if (v)
         v->held++;
     else
@@ -126,20 +133,20 @@ static bool pass_hold(pass *p, ag_node *n)
     return v != NULL;
 }
 
-static bool visit_leads_on(const visit *v) { return v->needed || v->wanted; }
+static bool visit_leads_on(const ag__visit *v) { return v->needed || v->wanted; }
 
 /* Post-order walk from root, over edges; fails for lack of memory only. An edge to a visit that was
  * reached before leads to a finished one, since graphs have no cycles. */
 static bool pass_discover(pass *p, ag_node *root)
 {
-    visit *v = pass_visit(p, root);
+    ag__visit *v = pass_visit(p, root);
     if (!v || v->reached)
         return v != NULL;
     v->reached = true;
     for (;;) {
         if (v->next_edge < v->node->n_in) {
             ag_node *to = v->node->edges[v->next_edge++].node;
-            visit *w = to ? pass_visit(p, to) : NULL;
+            ag__visit *w = to ? pass_visit(p, to) : NULL;
             if (!to)
                 continue;
             if (!w)
@@ -163,13 +170,13 @@ static bool pass_discover(pass *p, ag_node *root)
 
 /* ---- the ready queue ---- */
 
-static bool heap_before(const visit *a, const visit *b) { return a->node->seq > b->node->seq; }
+static bool heap_before(const ag__visit *a, const ag__visit *b) { return a->node->seq > b->node->seq; }
 
-static bool heap_push(pass *p, visit *v)
+static bool heap_push(pass *p, ag__visit *v)
 {
     if ((size_t)p->heap_n == p->heap_room) {
         const size_t room = 2 * p->heap_room;
-        visit **bigger = ag__alloc(p->c, room * sizeof *bigger);
+        ag__visit **bigger = ag__alloc(p->c, room * sizeof *bigger);
         if (!bigger)
             return false;
         memcpy(bigger, p->heap, (size_t)p->heap_n * sizeof *bigger);
@@ -185,9 +192,9 @@ static bool heap_push(pass *p, visit *v)
     return true;
 }
 
-static visit *heap_pop(pass *p)
+static ag__visit *heap_pop(pass *p)
 {
-    visit *top = p->heap[0], *last = p->heap[--p->heap_n];
+    ag__visit *top = p->heap[0], *last = p->heap[--p->heap_n];
     int i = 0;
     for (;;) {
         int k = 2 * i + 1;
@@ -247,23 +254,24 @@ static ag_tensor *pass_repair(const ag__edge *e, ag_tensor *g)
     return g && g->dtype != o->dtype ? ag_to(g, (ag_dtype)o->dtype) : g;
 }
 
-static bool pass_run_rule(pass *p, visit *v)
+static bool pass_run_rule(pass *p, ag__visit *v)
 {
     ag_node *n = v->node;
     static const ag__attrs none = { 0 };
     if (!ag__node_check_saved(n))
         return false;
-    memset(p->out, 0, n->n_in * sizeof *p->out);
+    for (int i = 0; i < n->n_in; i++)
+        p->out[i] = NULL;
     ag__rule rule = { n->op, p->c, n, n->op->takes_attrs ? ag__node_attrs(n) : &none, v->grads,
                       p->out };
     if (!n->op->vjp(&rule))
         return ag__failed(p->c) ? false
-                                : ag_fail(p->c, AG_ERR_INTERNAL, "%s failed", n->op->node_name);
+                                : ag_fail(p->c, AG_ERR_INTERNAL, "%s failed", ag_node_name(n));
     for (int i = 0; i < n->n_in; i++) {
         const ag__edge *e = &n->edges[i];
         if (!p->out[i] || !e->node)
             continue;
-        visit *w = e->node->visit;
+        ag__visit *w = e->node->visit;
         if (!p->all && !w->needed && !w->wanted)
             continue;
         ag_tensor *g = pass_repair(e, p->out[i]);
@@ -274,7 +282,7 @@ static bool pass_run_rule(pass *p, visit *v)
 }
 
 /* Whether a gradient that reached v is looked at again: at commit, or as a result. */
-static bool pass_keeps(const visit *v)
+static bool pass_keeps(const ag__visit *v)
 {
     bool kept = v->wanted || !v->node->op->vjp;
     for (int j = 0; j < v->node->n_out; j++)
@@ -282,7 +290,7 @@ static bool pass_keeps(const visit *v)
     return kept;
 }
 
-static bool pass_run_node(pass *p, visit *v)
+static bool pass_run_node(pass *p, ag__visit *v)
 {
     ag_node *n = v->node;
     bool any = false;
@@ -301,7 +309,7 @@ static bool pass_run_node(pass *p, visit *v)
             v->grads[j] = NULL;
         }
     for (int i = 0; i < n->n_in; i++) {
-        visit *w = n->edges[i].node ? n->edges[i].node->visit : NULL;
+        ag__visit *w = n->edges[i].node ? n->edges[i].node->visit : NULL;
         if (w && --w->missing == 0 && !heap_push(p, w))
             return false;
     }
@@ -315,7 +323,7 @@ static bool pass_run(pass *p)
         if (!p->out)
             return false;
     }
-    for (visit *v = p->visits; v; v = v->next)
+    for (ag__visit *v = p->visits; v; v = v->next)
         if (v->reached && v->missing == 0 && !heap_push(p, v))
             return false;
     while (p->heap_n)
@@ -359,7 +367,7 @@ static void pass_commit_grad(const pass *p, ag_tensor *t, ag_tensor *g)
 }
 
 /* The tensor whose .grad output j of v feeds, or NULL. */
-static ag_tensor *pass_target(const pass *p, const visit *v, int j)
+static ag_tensor *pass_target(const pass *p, const ag__visit *v, int j)
 {
     if (!v->grads[j])
         return NULL;
@@ -371,7 +379,7 @@ static ag_tensor *pass_target(const pass *p, const visit *v, int j)
 
 static bool pass_prepare(pass *p)
 {
-    for (visit *v = p->visits; v; v = v->next)
+    for (ag__visit *v = p->visits; v; v = v->next)
         for (int j = 0; j < v->n_out; j++) {
             const ag_tensor *t = pass_target(p, v, j);
             if (t && !pass_prepare_grad(p, t, &v->grads[j]))
@@ -382,7 +390,7 @@ static bool pass_prepare(pass *p)
 
 static void pass_commit(pass *p, bool accumulate)
 {
-    for (visit *v = p->visits; v; v = v->next) {
+    for (ag__visit *v = p->visits; v; v = v->next) {
         if (v->next)
             AG_PREFETCH(v->next->node);
         for (int j = 0; j < v->n_out && accumulate; j++) {
@@ -422,7 +430,7 @@ static void pass_end(pass *p)
 {
     p->c->grad_enabled = p->grad_was_enabled;
     p->c->passes--;
-    for (visit *v = p->visits; v; v = v->next) {
+    for (ag__visit *v = p->visits; v; v = v->next) {
         for (int j = 0; j < v->n_out; j++)
             ag__tensor_unref(v->grads[j]);
         if (p->c->passes > 0) {
@@ -430,7 +438,7 @@ static void pass_end(pass *p)
             v->node->pass = v->outer_pass;
         }
     }
-    for (visit *v = p->visits; v; v = v->next)
+    for (ag__visit *v = p->visits; v; v = v->next)
         for (; v->held > 0; v->held--)
             ag__node_unref(v->node);
     for (pass_chunk *chunk = p->chunks, *next; chunk; chunk = next) {
@@ -520,7 +528,7 @@ static bool pass_want_inputs(pass *p, const pass_request *r)
 static ag_tensor *pass_found(const pass *p, const ag_tensor *t)
 {
     const ag_node *n = t->grad_fn ? t->grad_fn : t->meta ? t->meta->accumulator : NULL;
-    const visit *v = n ? pass_visit_of(p, n) : NULL;
+    const ag__visit *v = n ? pass_visit_of(p, n) : NULL;
     return v ? v->grads[t->output_nr] : NULL;
 }
 

@@ -134,10 +134,13 @@ static size_t node_attr_bytes(const ag__call *call)
 bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
 {
     const ag__op *op = call->op;
-    unsigned wanted = 0;
+    unsigned wanted = 0, numbers = 0;
     int n_dims = 0;
-    for (int i = 0; i < call->n_in && i < NODE_INPUTS; i++)
-        wanted |= call->in[i] && ag__wants_grad(call->in[i]) ? 1u << i : 0;
+    for (int i = 0; i < call->n_in && i < NODE_INPUTS; i++) {
+        const unsigned flags = call->in[i] ? call->in[i]->flags : 0;
+        wanted |= flags & AG_T_REQUIRES_GRAD ? 1u << i : 0;
+        numbers |= flags & AG_T_NUMBER ? 1u << i : 0;
+    }
     for (int j = 0; j < op->n_out; j++)
         n_dims += out[j]->ndim;
     const unsigned mask = node_needs(op, wanted);
@@ -158,6 +161,7 @@ bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
     }
     if (attr_bytes)
         memcpy((void *)(uintptr_t)ag__node_attrs(n), call->attrs, attr_bytes);
+    n->numbers = (uint8_t)numbers;
     n->seq = call->c->next_seq++;
     for (int j = 0; j < op->n_out; j++) {
         if (!ag__is_float((ag_dtype)out[j]->dtype))
@@ -237,8 +241,8 @@ static bool node_fail_changed(const ag_node *n, const ag__saved *s)
                    "change a clone of it (ag_clone), or compute out of place.",
                    ag_dtype_name((ag_dtype)t->dtype), ag__shape_string(&text, ag__sizes(t)),
                    s->is_output ? s->nr : t->output_nr,
-                   maker ? maker->op->node_name : "a leaf", t->storage->version, s->version,
-                   n->op->node_name, t->storage->writer ? t->storage->writer : "the program");
+                   maker ? ag_node_name(maker) : "a leaf", t->storage->version, s->version,
+                   ag_node_name(n), t->storage->writer ? t->storage->writer : "the program");
 }
 
 bool ag__node_check_saved(const ag_node *n)
@@ -250,7 +254,7 @@ bool ag__node_check_saved(const ag_node *n)
                        "graph are freed when you call .backward() or autograd.grad(). Specify "
                        "retain_graph=True if you need to backward through the graph a second time or "
                        "if you need to access saved tensors after calling backward. [%s]",
-                       n->op->node_name);
+                       ag_node_name(n));
     const ag__saved *s = ag__node_saved(n);
     for (int i = 0; i < n->n_saved; i++, s++)
         if (s->tensor && s->tensor->storage->version != s->version)
@@ -280,7 +284,10 @@ ag_tensor *ag__node_leaf(const ag_node *n)
 {
     return n->op == &ag__accumulate_op ? n->leaf : NULL;
 }
-const char *ag_node_name(const ag_node *n) { return n ? n->op->node_name : NULL; }
+const char *ag_node_name(const ag_node *n)
+{
+    return n ? ag__op_node_name(n->op, n->numbers) : NULL;
+}
 int ag_node_n_inputs(const ag_node *n) { return n ? n->n_in : -1; }
 
 ag_node *ag_node_next(const ag_node *n, int i, int *output_nr)

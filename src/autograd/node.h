@@ -35,7 +35,8 @@ struct ag_node {
     int32_t refs;
     uint32_t bytes; /* of this block */
     uint16_t n_in, n_out, n_saved;
-    bool freed; /* saved values were given up by a backward pass */
+    bool freed;      /* saved values were given up by a backward pass */
+    uint8_t numbers; /* bit i: operand i was a number */
     ag__edge edges[];
 };
 

@@ -585,7 +585,7 @@ static bool masked_fill_vjp(ag__rule *r)
     return true;
 }
 
-const ag__op ag__op_masked_fill = { .name = "masked_fill", .node_name = "MaskedFillBackward0",
+const ag__op ag__op_masked_fill = { .name = "masked_fill", .node_name = "MaskedFillBackward1",
                                     .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 1,
                                     .infer = masked_fill_infer, .kernel = masked_fill_kernel,
                                     .needs = masked_fill_needs, .vjp = masked_fill_vjp };

@@ -72,6 +72,8 @@ enum {
     AG_OP_COUNT
 };
 extern const ag__op *const ag__ops[AG_OP_COUNT];
+/* The name of a node whose operands in the mask were numbers. */
+const char *ag__op_node_name(const ag__op *op, unsigned numbers);
 
 /* Runs a call; out[j] are new tensors with one reference that belong to no scope. */
 bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,

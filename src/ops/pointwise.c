@@ -53,6 +53,8 @@ static ag_dtype promote_default(const ag_tensor *t)
 
 ag_dtype ag__promote(const ag_tensor *a, const ag_tensor *b)
 {
+    if (a->dtype == b->dtype && !((a->flags | b->flags) & AG_T_NUMBER)) /* nearly always */
+        return (ag_dtype)a->dtype;
     const ag_dtype da = promote_default(a), db = promote_default(b);
     const int ca = promote_category(da), cb = promote_category(db);
     if (ca != cb)
@@ -93,28 +95,40 @@ bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geom
     return true;
 }
 
-bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
+/* Arithmetic that PyTorch refuses on truth values. */
+static bool pointwise_check_bool(const ag__call *call)
 {
-    ag__geometry_set(out, AG_F32, ag__sizes(call->in[0]));
-    for (int i = 1; i < call->n_in; i++) {
-        if (ag__same_shape((ag_ints){ out->shape, out->ndim }, ag__sizes(call->in[i])))
-            continue;
-        const ag__geometry so_far = *out;
-        if (!ag__broadcast(call->c, call->op->name, (ag_ints){ so_far.shape, so_far.ndim },
-                           ag__sizes(call->in[i]), out))
-            return false;
-    }
-    out->dtype = call->op->pointwise->predicate ? AG_BOOL : pointwise_dtype(call);
-    if (out->dtype == AG_BOOL && call->op->pointwise->index == AG_OP_sub)
+    if (call->op->pointwise->index == AG_OP_sub)
         return ag_fail(call->c, AG_ERR_DTYPE,
                        "ag_sub: Subtraction, the `-` operator, with two bool tensors is not supported. "
                        "Use ag_ne or ag_logical_not instead.");
-    if (out->dtype == AG_BOOL && call->op->pointwise->index == AG_OP_neg)
-        return ag_fail(call->c, AG_ERR_DTYPE,
-                       "ag_neg: Negation, the `-` operator, on a bool tensor is not supported. Use "
-                       "ag_logical_not instead.");
-    return out->ndim == 0 || ag__check_shape(call->c, call->op->name,
-                                             (ag_ints){ out->shape, out->ndim }, out->dtype);
+    return call->op->pointwise->index != AG_OP_neg ||
+           ag_fail(call->c, AG_ERR_DTYPE,
+                   "ag_neg: Negation, the `-` operator, on a bool tensor is not supported. Use "
+                   "ag_logical_not instead.");
+}
+
+bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
+{
+    const ag_tensor *first = call->in[0];
+    bool grows = false; /* the result may be too large although the operands are not */
+    ag__geometry_set(out, AG_F32, ag__sizes(first));
+    for (int i = 1; i < call->n_in; i++) {
+        const ag_tensor *t = call->in[i];
+        if (t->ndim == 0 || ag__same_shape((ag_ints){ out->shape, out->ndim }, ag__sizes(t)))
+            continue;
+        const ag__geometry so_far = *out;
+        if (!ag__broadcast(call->c, call->op->name, (ag_ints){ so_far.shape, so_far.ndim },
+                           ag__sizes(t), out))
+            return false;
+        grows = true;
+    }
+    out->dtype = call->op->pointwise->predicate ? AG_BOOL : pointwise_dtype(call);
+    if (out->dtype == AG_BOOL && !pointwise_check_bool(call))
+        return false;
+    grows = grows || ag__itemsize(out->dtype) > ag__itemsize((ag_dtype)first->dtype);
+    return !grows || ag__check_shape(call->c, call->op->name, (ag_ints){ out->shape, out->ndim },
+                                     out->dtype);
 }
 
 /* ---- the walk ---- */

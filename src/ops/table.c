@@ -116,3 +116,24 @@ const ag__op *const ag__ops[AG_OP_COUNT] = {
 
 #undef TABLE_F
 #undef TABLE_N
+
+/* ---- names ---- */
+
+static const struct { const ag__op *op; int operand; const char *node_name; } table_number_nodes[] = {
+#define UNARY(name, ...)
+#define BINARY(name, ...)
+#define TERNARY(name, ...)
+#define PREDICATE1(name, value)
+#define PREDICATE2(name, value)
+#define STRUCTURED(name)
+#define NUMBER_NODE(name, operand, node) { &ag__op_##name, operand, #node },
+#include "ops.def"
+};
+
+const char *ag__op_node_name(const ag__op *op, unsigned numbers)
+{
+    for (int i = 0; numbers && i < AG_COUNT(table_number_nodes); i++)
+        if (table_number_nodes[i].op == op && numbers >> table_number_nodes[i].operand & 1u)
+            return table_number_nodes[i].node_name;
+    return op->node_name;
+}
