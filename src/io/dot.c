@@ -1,6 +1,7 @@
 /*
  * The graph behind a tensor in Graphviz' language: a box per node, leaves in another colour, an arrow
- * for each way a gradient takes. Nodes are visited with a list of their own, never by recursion.
+ * for each way a gradient takes. Nodes are visited with a list of their own, never by recursion, and
+ * are numbered in the order of discovery: the same graph gives the same file.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -8,13 +9,13 @@
 
 #include "../autograd/node.h"
 
-/* Open addressing over node pointers; it doubles as the list of nodes in order of discovery. */
+/* The nodes in order of discovery, and a table with open addressing from a node to its place. */
 typedef struct {
     ag_context *c;
     const ag_node **list;
     size_t n, room;
-    const ag_node **table;
-    size_t slots; /* a power of two, at least twice n */
+    size_t *table; /* a place in the list, plus 1; 0 is empty */
+    size_t slots;  /* a power of two, at least twice n */
 } dot_nodes;
 
 static void dot_release(dot_nodes *d)
@@ -23,12 +24,12 @@ static void dot_release(dot_nodes *d)
     ag__free(d->c, d->table, d->slots * sizeof *d->table);
 }
 
-static size_t dot_slot(const dot_nodes *d, const ag_node *n)
+static size_t *dot_slot(const dot_nodes *d, const ag_node *n)
 {
     size_t at = (size_t)((uintptr_t)n / 16 * 0x9E3779B97F4A7C15u) & (d->slots - 1);
-    while (d->table[at] && d->table[at] != n)
+    while (d->table[at] && d->list[d->table[at] - 1] != n)
         at = (at + 1) & (d->slots - 1);
-    return at;
+    return &d->table[at];
 }
 
 static bool dot_grow(dot_nodes *d)
@@ -44,7 +45,7 @@ static bool dot_grow(dot_nodes *d)
     memset(bigger.table, 0, bigger.slots * sizeof *bigger.table);
     for (size_t i = 0; i < d->n; i++) {
         bigger.list[i] = d->list[i];
-        bigger.table[dot_slot(&bigger, d->list[i])] = d->list[i];
+        *dot_slot(&bigger, d->list[i]) = i + 1;
     }
     dot_release(d);
     *d = bigger;
@@ -55,10 +56,10 @@ static bool dot_add(dot_nodes *d, const ag_node *n)
 {
     if (d->n == d->room && !dot_grow(d))
         return false;
-    const size_t at = dot_slot(d, n);
-    if (!d->table[at]) {
-        d->table[at] = n;
+    size_t *slot = dot_slot(d, n);
+    if (!*slot) {
         d->list[d->n++] = n;
+        *slot = d->n;
     }
     return true;
 }
@@ -72,12 +73,13 @@ static void dot_name(FILE *f, const char *name)
     }
 }
 
-static void dot_write_node(FILE *f, const ag_node *n)
+static void dot_write_node(FILE *f, const dot_nodes *d, const ag_node *n)
 {
+    const size_t number = *dot_slot(d, n);
     ag__shape_text text;
     const ag_tensor *leaf = ag__node_leaf(n);
     const ag__output *o = ag__node_outputs(n);
-    fprintf(f, "  n%p [label=\"%s", (const void *)n, ag_node_name(n));
+    fprintf(f, "  n%zu [label=\"%s", number, ag_node_name(n));
     if (leaf && ag_name(leaf)) {
         fputs("\\n", f);
         dot_name(f, ag_name(leaf));
@@ -89,7 +91,7 @@ static void dot_write_node(FILE *f, const ag_node *n)
         int nr = 0;
         const ag_node *next = ag_node_next(n, i, &nr);
         if (next)
-            fprintf(f, "  n%p -> n%p;\n", (const void *)n, (const void *)next);
+            fprintf(f, "  n%zu -> n%zu;\n", number, *dot_slot(d, next));
     }
 }
 
@@ -124,7 +126,7 @@ bool ag_write_dot(ag_tensor *t, const char *path)
             fprintf(f, "  leaf [label=\"tensor %s\", fillcolor=lightblue];\n",
                     ag__shape_string(&text, ag__sizes(t)));
         for (size_t i = 0; i < d.n; i++)
-            dot_write_node(f, d.list[i]);
+            dot_write_node(f, &d, d.list[i]);
         fputs("}\n", f);
         ok = !ferror(f);
         ok = fclose(f) == 0 && ok;
