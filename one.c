@@ -20,6 +20,7 @@
 
 #include "src/kernels/build_info.c"
 #include "src/kernels/gemm.c"
+#include "src/kernels/optim.c"
 #include "src/kernels/pointwise.c"
 #include "src/kernels/reduce.c"
 #include "src/kernels/special.c"

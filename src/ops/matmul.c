@@ -276,18 +276,49 @@ static unsigned matmul_needs(unsigned wanted)
     return (wanted & 1 ? 2u : 0) | (wanted & 2 ? 1u : 0);
 }
 
+/* Note [layout of gradients]
+ * A gradient should lie in memory as its operand does; most operands of which that is not row by row
+ * are transposed weights, and their gradients can then be taken over by the weight as they are. So
+ * a node remembers in i[0] and i[1] which operands lie column by column, and the product that is
+ * such an operand's gradient is computed transposed. */
+static bool matmul_by_columns(const ag_tensor *t)
+{
+    return t && t->ndim == 2 && ag__strides(t)[0] == 1 && ag__strides(t)[1] > 1 &&
+           ag__strides(t)[1] >= ag__shape(t)[0];
+}
+
+static void matmul_note_layout(ag__attrs *attrs, const ag_tensor *a, const ag_tensor *b)
+{
+    attrs->i[0] = matmul_by_columns(a);
+    attrs->i[1] = matmul_by_columns(b);
+}
+
+/* a b, by columns or by rows. */
+static ag_tensor *matmul_laid_out(ag_tensor *a, ag_tensor *b, bool by_columns)
+{
+    return by_columns ? ag_t(ag_mm(ag_t(b), ag_t(a))) : ag_mm(a, b);
+}
+
 static bool mm_vjp(ag__rule *r)
 {
-    if (ag__wants(r, 0) && !(r->out[0] = ag_mm(r->g[0], ag_t(ag__in(r, 1)))))
+    ag_tensor *g = r->g[0];
+    const int64_t *by_columns = r->attrs->i;
+    if (ag__wants(r, 0) && !(r->out[0] = matmul_laid_out(g, ag_t(ag__in(r, 1)), by_columns[0])))
         return false;
-    return !ag__wants(r, 1) || (r->out[1] = ag_mm(ag_t(ag__in(r, 0)), r->g[0]));
+    return !ag__wants(r, 1) ||
+           (r->out[1] = matmul_laid_out(ag_t(ag__in(r, 0)), g, by_columns[1]));
 }
 
 const ag__op ag__op_mm = { .name = "mm", .node_name = "MmBackward0", .kind = AG_KIND_BILIN,
-                           .n_in = 2, .n_out = 1, .infer = mm_infer, .kernel = matmul_kernel,
-                           .needs = matmul_needs, .vjp = mm_vjp };
+                           .n_in = 2, .n_out = 1, .takes_attrs = true, .infer = mm_infer,
+                           .kernel = matmul_kernel, .needs = matmul_needs, .vjp = mm_vjp };
 
-ag_tensor *ag_mm(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_mm, a, b, NULL); }
+ag_tensor *ag_mm(ag_tensor *a, ag_tensor *b)
+{
+    ag__attrs attrs = { .n = 0 };
+    matmul_note_layout(&attrs, a, b);
+    return ag__binary(&ag__op_mm, a, b, &attrs);
+}
 
 /* ---- bmm ---- */
 
@@ -431,9 +462,15 @@ static bool addmm_vjp(ag__rule *r)
     const double beta = r->attrs->p, alpha = r->attrs->q;
     if (ag__wants(r, 0) && !(r->out[0] = addmm_scaled(ag__sum_to(g, ag__in_shape(r, 0)), beta)))
         return false;
-    if (ag__wants(r, 1) && !(r->out[1] = addmm_scaled(ag_mm(g, ag_t(ag__in(r, 2))), alpha)))
-        return false;
-    return !ag__wants(r, 2) || (r->out[2] = addmm_scaled(ag_mm(ag_t(ag__in(r, 1)), g), alpha));
+    if (ag__wants(r, 1)) {
+        ag_tensor *product = matmul_laid_out(g, ag_t(ag__in(r, 2)), r->attrs->i[0]);
+        if (!(r->out[1] = addmm_scaled(product, alpha)))
+            return false;
+    }
+    if (!ag__wants(r, 2))
+        return true;
+    ag_tensor *product = matmul_laid_out(ag_t(ag__in(r, 1)), g, r->attrs->i[1]);
+    return (r->out[2] = addmm_scaled(product, alpha)) != NULL;
 }
 
 const ag__op ag__op_addmm = { .name = "addmm",
@@ -451,6 +488,7 @@ ag_tensor *(ag_addmm)(ag_tensor *m, ag_tensor *a, ag_tensor *b, const ag_addmm_o
 {
     ag__attrs attrs = { .p = options && options->beta != 0 ? options->beta : 1,
                         .q = options && options->alpha != 0 ? options->alpha : 1 };
+    matmul_note_layout(&attrs, a, b);
     return ag__run1(&ag__op_addmm, (ag_tensor *[]){ m, a, b }, 3, &attrs);
 }
 

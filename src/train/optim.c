@@ -15,18 +15,8 @@
 #include "../base/context.h"
 #include "../base/error.h"
 #include "../base/memory.h"
+#include "../kernels/optim.h"
 #include "../tensor/tensor.h"
-
-/* What the row kernels read. The last four are of one parameter in one step. */
-typedef struct {
-    bool adam, nesterov;
-    double lr, weight_decay;
-    double momentum, dampening; /* SGD */
-    double beta1, beta2, eps;   /* Adam */
-    bool first;                 /* this is the parameter's first step */
-    double adam_rate;           /* lr / (1 - beta1^t) */
-    double adam_root;           /* sqrt(1 - beta2^t) */
-} optim_rates;
 
 typedef struct {
     ag_tensor *tensor;
@@ -37,27 +27,11 @@ typedef struct {
 
 struct ag_optimizer {
     ag_context *c;
-    optim_rates rates;
+    ag__optim_rates rates;
     int n_states; /* per parameter: SGD 0 or 1, Adam 2 */
     int n;
     optim_slot *slots;
 };
-
-#define T float
-#define ROOT(x) sqrtf(x)
-#define STEP(name) optim_##name##_f32
-#include "optim_step.h"
-#undef T
-#undef ROOT
-#undef STEP
-
-#define T double
-#define ROOT(x) sqrt(x)
-#define STEP(name) optim_##name##_f64
-#include "optim_step.h"
-#undef T
-#undef ROOT
-#undef STEP
 
 /* ---- construction ------------------------------------------------------------------------- */
 
@@ -112,7 +86,7 @@ static ag_context *optim_context(ag_tensor *const *params, int n)
 }
 
 /* An optimiser with its state, or NULL with the error set and nothing kept. */
-static ag_optimizer *optim_new(ag_context *c, ag_tensor *const *params, int n, optim_rates rates,
+static ag_optimizer *optim_new(ag_context *c, ag_tensor *const *params, int n, ag__optim_rates rates,
                                int n_states)
 {
     for (int i = 0; i < n; i++)
@@ -141,7 +115,7 @@ fail:
 }
 
 /* The checks that every optimiser shares; written so that NaN fails them. */
-static bool optim_check_rates(ag_context *c, const optim_rates *r)
+static bool optim_check_rates(ag_context *c, const ag__optim_rates *r)
 {
     if (!(r->lr >= 0))
         return ag_fail(c, AG_ERR_VALUE, "Invalid learning rate: %g", r->lr);
@@ -153,7 +127,7 @@ static bool optim_check_rates(ag_context *c, const optim_rates *r)
 ag_optimizer *(ag_sgd)(ag_tensor *const *params, int n, const ag_sgd_options *options)
 {
     const ag_sgd_options none = { .size = sizeof none }, *q = options ? options : &none;
-    const optim_rates rates = { .lr = q->lr == 0 ? 0.001 : q->lr,
+    const ag__optim_rates rates = { .lr = q->lr == 0 ? 0.001 : q->lr,
                                 .weight_decay = q->weight_decay,
                                 .momentum = q->momentum,
                                 .dampening = q->dampening,
@@ -172,7 +146,7 @@ ag_optimizer *(ag_sgd)(ag_tensor *const *params, int n, const ag_sgd_options *op
 ag_optimizer *(ag_adam)(ag_tensor *const *params, int n, const ag_adam_options *options)
 {
     const ag_adam_options none = { .size = sizeof none }, *q = options ? options : &none;
-    const optim_rates rates = { .adam = true,
+    const ag__optim_rates rates = { .adam = true,
                                 .lr = q->lr == 0 ? 0.001 : q->lr,
                                 .weight_decay = q->weight_decay,
                                 .beta1 = q->beta1 == 0 ? 0.9 : q->beta1,
@@ -212,28 +186,20 @@ static ag_tensor *optim_grad(const optim_slot *s)
     return s->tensor->meta ? s->tensor->meta->grad : NULL;
 }
 
-static void optim_row(const optim_rates *r, ag_dtype dtype, void *p, int64_t p_step, const void *g,
-                      int64_t g_step, void *a, void *b, int64_t n)
-{
-    if (dtype == AG_F32)
-        optim_step_row_f32(r, p, p_step, g, g_step, a, b, n);
-    else
-        optim_step_row_f64(r, p, p_step, g, g_step, a, b, n);
-}
-
 /* Walks parameter and gradient row by row, in the order in which the dense state lies. */
-static void optim_step_strided(const optim_rates *r, ag_tensor *t, ag_tensor *grad, char *a,
+static void optim_step_strided(const ag__optim_rates *r, ag_tensor *t, ag_tensor *grad, char *a,
                                char *b)
 {
     const int last = ag_ndim(t) - 1;
     const int64_t *shape = ag_shape(t), *ps = ag_strides(t), *gs = ag_strides(grad);
     const int64_t size = (int64_t)ag_dtype_size(ag_dtype_of(t)), row = shape[last];
+    ag__optim_row *step = ag__optim_rows[ag_dtype_of(t) == AG_F64];
     int64_t index[AG_MAX_DIMS] = { 0 };
     char *p = ag_data(t);
     const char *g = ag_data(grad);
 
     for (int64_t left = ag_numel(t) / row; left > 0; left--) {
-        optim_row(r, ag_dtype_of(t), p, ps[last], g, gs[last], a, b, row);
+        step(r, p, ps[last], g, gs[last], a, b, row);
         a = a ? a + row * size : NULL;
         b = b ? b + row * size : NULL;
         for (int d = last - 1; d >= 0; d--) {
@@ -250,7 +216,7 @@ static void optim_step_strided(const optim_rates *r, ag_tensor *t, ag_tensor *gr
 
 static void optim_step_slot(ag_optimizer *o, optim_slot *s, ag_tensor *grad)
 {
-    optim_rates r = o->rates;
+    ag__optim_rates r = o->rates;
     ag_tensor *t = s->tensor;
     const int64_t n = ag_numel(t);
     char *a = s->state, *b = o->n_states == 2 && a ? a + s->bytes / 2 : NULL;
@@ -263,7 +229,7 @@ static void optim_step_slot(ag_optimizer *o, optim_slot *s, ag_tensor *grad)
         r.adam_root = sqrt(1 - pow(r.beta2, (double)s->steps));
     }
     if (ag_is_contiguous(t) && ag_is_contiguous(grad))
-        optim_row(&r, ag_dtype_of(t), ag_data(t), 1, ag_data(grad), 1, a, b, n);
+        ag__optim_rows[ag_dtype_of(t) == AG_F64](&r, ag_data(t), 1, ag_data(grad), 1, a, b, n);
     else
         optim_step_strided(&r, t, grad, a, b);
     ag__bump_version(t, r.adam ? "adam" : "sgd");

@@ -12,12 +12,12 @@
 
 /* d = g + weight_decay p; b = momentum b + (1 - dampening) d, or d on the first step;
  * p = p - lr b, and with Nesterov p = p - lr (d + momentum b). */
-static inline void STEP(sgd_row)(const optim_rates *r, T *p, int64_t p_step, const T *g,
-                                 int64_t g_step, T *b, int64_t n)
+OPTIM_INLINE void STEP(sgd_row)(const ag__optim_rates *r, T *p, int64_t p_step, const T *g,
+                                int64_t g_step, T *restrict b, int64_t n)
 {
     const T lr = (T)-r->lr, decay = (T)r->weight_decay;
     const T momentum = (T)r->momentum, fresh = (T)(1 - r->dampening);
-    const bool decays = r->weight_decay != 0;
+    const bool decays = r->weight_decay != 0, first = r->first, nesterov = r->nesterov;
 
     for (int64_t i = 0; i < n; i++) {
         T *at = p + i * p_step;
@@ -25,8 +25,8 @@ static inline void STEP(sgd_row)(const optim_rates *r, T *p, int64_t p_step, con
         if (decays)
             d += decay * *at;
         if (b) {
-            b[i] = r->first ? d : momentum * b[i] + fresh * d;
-            d = r->nesterov ? d + momentum * b[i] : b[i];
+            b[i] = first ? d : momentum * b[i] + fresh * d;
+            d = nesterov ? d + momentum * b[i] : b[i];
         }
         *at += lr * d;
     }
@@ -34,8 +34,8 @@ static inline void STEP(sgd_row)(const optim_rates *r, T *p, int64_t p_step, con
 
 /* Kingma and Ba 2015: m and v are the running means of d and d^2, for d = g + weight_decay p;
  * p = p - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps). */
-static inline void STEP(adam_row)(const optim_rates *r, T *p, int64_t p_step, const T *g,
-                                  int64_t g_step, T *m, T *v, int64_t n)
+OPTIM_INLINE void STEP(adam_row)(const ag__optim_rates *r, T *p, int64_t p_step, const T *g,
+                                 int64_t g_step, T *restrict m, T *restrict v, int64_t n)
 {
     const T decay = (T)r->weight_decay, eps = (T)r->eps;
     const T beta1 = (T)r->beta1, fresh1 = (T)(1 - r->beta1);
@@ -56,8 +56,8 @@ static inline void STEP(adam_row)(const optim_rates *r, T *p, int64_t p_step, co
 }
 
 /* The kernel of `r` on one row; a and b are where the state of the row begins. */
-static void STEP(step_row)(const optim_rates *r, void *p, int64_t p_step, const void *g,
-                           int64_t g_step, void *a, void *b, int64_t n)
+static void STEP(row)(const ag__optim_rates *r, void *p, int64_t p_step, const void *g,
+                      int64_t g_step, void *a, void *b, int64_t n)
 {
     if (r->adam) {
         if (p_step == 1 && g_step == 1)
