@@ -3,7 +3,7 @@
  * suffix that says what the numbers do not.
  *
  * One pass over the elements to be shown finds the format (how many columns, plain or scientific), a
- * second one writes them. Digits come from snprintf, whose decimal comma in some locales is put right.
+ * second one writes them. Digits come from snprintf; what a locale has for a decimal point is replaced.
  */
 #include <math.h>
 #include <stdio.h>
@@ -53,6 +53,17 @@ static void print_spaces(printer *p, int n)
         print_text(p, " ");
 }
 
+/* A decimal point instead of the locale's, which may be several bytes. */
+static void print_plain_point(char *text)
+{
+    char *at = text + strspn(text, "-0123456789");
+    const size_t point = strcspn(at, "0123456789");
+    if (at[point] == '\0') /* no digits follow: "nan", "12." */
+        return;
+    *at = '.';
+    memmove(at + 1, at + point, strlen(at + point) + 1);
+}
+
 /* One number in the format found so far, without padding. */
 static void print_number(const printer *p, int64_t at, char text[PRINT_NUMBER])
 {
@@ -74,8 +85,7 @@ static void print_number(const printer *p, int64_t at, char text[PRINT_NUMBER])
         snprintf(text, PRINT_NUMBER, "%.0f.", v);
     else
         snprintf(text, PRINT_NUMBER, "%.4f", v);
-    for (char *comma = strchr(text, ','); comma; comma = NULL)
-        *comma = '.';
+    print_plain_point(text);
 }
 
 /* ---- the elements that are shown ---- */
@@ -186,9 +196,10 @@ static void print_block(printer *p, int dim, int64_t at, int indent)
 
 /* The length of the last line is counted as PyTorch does: two more than there are, until a suffix
  * has begun a line. */
-static void print_suffix(printer *p, const char *text)
+static void print_suffix(printer *p, const char *before, const char *text, const char *after)
 {
-    const int n = (int)strlen(text), indent = (int)strlen("tensor(");
+    const int n = (int)(strlen(before) + strlen(text) + strlen(after));
+    const int indent = (int)strlen("tensor(");
     if (p->line + n + 2 > PRINT_LINE) {
         print_text(p, ",\n");
         print_spaces(p, indent);
@@ -197,40 +208,31 @@ static void print_suffix(printer *p, const char *text)
         print_text(p, ", ");
         p->line += n + 2;
     }
+    print_text(p, before);
     print_text(p, text);
-}
-
-static void print_size(const ag_tensor *t, char *text, size_t room)
-{
-    size_t n = (size_t)snprintf(text, room, "size=(");
-    for (int i = 0; i < t->ndim; i++)
-        n += (size_t)snprintf(text + n, room - n, i ? ", %lld" : "%lld", (long long)t->dims[i]);
-    snprintf(text + n, room - n, ")");
+    print_text(p, after);
 }
 
 static void print_suffixes(printer *p)
 {
     const ag_tensor *t = p->t;
-    char text[PRINT_NUMBER];
     size_t line = 0;
     while (line < p->length && p->text[p->length - 1 - line] != '\n')
         line++;
     p->line = (int)line + 2;
     if (t->numel == 0 && t->ndim != 1) {
-        print_size(t, text, sizeof text);
-        print_suffix(p, text);
+        ag__shape_text buffer;
+        ag__shape_string(&buffer, ag__sizes(t));
+        buffer.text[strlen(buffer.text) - 1] = '\0'; /* without its brackets */
+        print_suffix(p, "size=(", buffer.text + 1, ")");
     }
     const bool usual = t->dtype == AG_F32 || (t->numel && (t->dtype == AG_I64 || t->dtype == AG_BOOL));
-    if (!usual) {
-        snprintf(text, sizeof text, "dtype=torch.%s", ag_dtype_name((ag_dtype)t->dtype));
-        print_suffix(p, text);
-    }
-    if (t->grad_fn) {
-        snprintf(text, sizeof text, "grad_fn=<%s>", ag_node_name(t->grad_fn));
-        print_suffix(p, text);
-    } else if (ag__wants_grad(t)) {
-        print_suffix(p, "requires_grad=True");
-    }
+    if (!usual)
+        print_suffix(p, "dtype=torch.", ag_dtype_name((ag_dtype)t->dtype), "");
+    if (t->grad_fn)
+        print_suffix(p, "grad_fn=<", ag_node_name(t->grad_fn), ">");
+    else if (ag__wants_grad(t))
+        print_suffix(p, "requires_grad=True", "", "");
 }
 
 /* ---- public ---- */
