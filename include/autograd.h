@@ -529,7 +529,9 @@ AG_API ag_tensor *ag_xavier_normal_(ag_tensor *x, double gain);
 
 /* ---- files ------------------------------------------------------------------------------------- */
 
-AG_API ag_tensor *ag_load_npy(ag_context *c, const char *path); /* NumPy formats 1.0 to 3.0 */
+/* NumPy's formats 1.0 to 3.0, regular files only. Saving writes PATH.tmp, which then takes the place
+ * of path: after an error an old file is as it was. There is no bfloat16. */
+AG_API ag_tensor *ag_load_npy(ag_context *c, const char *path);
 AG_API bool ag_save_npy(ag_tensor *t, const char *path);
 AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t, for Graphviz */
 

@@ -1,21 +1,27 @@
 /*
  * NumPy's .npy files, formats 1.0 to 3.0: a magic, a header that is a Python dictionary of three keys,
  * and the elements. The header is read by a grammar of just that shape, its length is capped before it
- * is read, and every size is checked before memory is asked for.
+ * is read, and what it promises is compared with the file's size before memory is asked for. Saving
+ * writes a new file that takes the place of the old one when it is complete.
  */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "../tensor/tensor.h"
 
-enum { NPY_HEADER_MAX = 64 * 1024 };
+enum { NPY_HEADER_MAX = 64 * 1024, NPY_GROWTH_DIGITS = 21, NPY_TEMPORARIES = 100 };
+
+#define NPY_PATH "%.256s" /* in messages, so that a long path leaves room for the reason */
 
 typedef struct {
     ag_context *c;
     const char *path;
     FILE *f;
+    int64_t size;          /* of the file */
+    int64_t before_data;   /* bytes of magic, version, length and header */
     const char *at, *end; /* of the header that is left */
     const char *start;
     ag_dtype dtype;
@@ -26,7 +32,7 @@ typedef struct {
 
 static bool npy_bad(npy_reader *r, const char *what)
 {
-    return ag_fail(r->c, AG_ERR_FORMAT, "ag_load_npy: %s: %s (header offset %d)", r->path, what,
+    return ag_fail(r->c, AG_ERR_FORMAT, "ag_load_npy: " NPY_PATH ": %s (header offset %d)", r->path, what,
                    (int)(r->at - r->start));
 }
 
@@ -54,10 +60,10 @@ static bool npy_string(npy_reader *r, char *out, size_t room)
         return npy_bad(r, "expected a string");
     const char quote = *r->at++;
     size_t n = 0;
-    while (r->at < r->end && *r->at != quote && n + 1 < room)
+    while (r->at < r->end && *r->at >= ' ' && *r->at != quote && n + 1 < room)
         out[n++] = *r->at++;
     if (r->at == r->end || *r->at != quote)
-        return npy_bad(r, "a string is too long or does not end");
+        return npy_bad(r, "a string is too long, does not end, or holds other characters than ASCII");
     r->at++;
     out[n] = '\0';
     return true;
@@ -96,7 +102,7 @@ static bool npy_descr(npy_reader *r)
                 return npy_bad(r, "descr has no byte order");
             return true;
         }
-    return ag_fail(r->c, AG_ERR_DTYPE, "ag_load_npy: %s: dtype '%s' is not supported", r->path, text);
+    return ag_fail(r->c, AG_ERR_DTYPE, "ag_load_npy: " NPY_PATH ": dtype '%s' is not supported", r->path, text);
 }
 
 static bool npy_shape(npy_reader *r)
@@ -109,13 +115,16 @@ static bool npy_shape(npy_reader *r)
         if (!comma || r->at == r->end || !isdigit((unsigned char)*r->at))
             return npy_bad(r, "shape is not a tuple of non-negative integers");
         if (r->ndim == AG_MAX_DIMS)
-            return npy_bad(r, "shape has too many dimensions");
+            return ag_fail(r->c, AG_ERR_SHAPE,
+                           "ag_load_npy: " NPY_PATH ": the array has more than %d dimensions", r->path,
+                           AG_MAX_DIMS);
         int64_t v = 0;
         for (; r->at < r->end && isdigit((unsigned char)*r->at); r->at++) {
             if (v > (INT64_MAX - 9) / 10)
                 return npy_bad(r, "a size of shape overflows");
             v = 10 * v + (*r->at - '0');
         }
+        r->at += r->at < r->end && *r->at == 'L'; /* a long integer of Python 2 */
         r->shape[r->ndim++] = v;
         comma = npy_take(r, ',');
     }
@@ -187,6 +196,7 @@ static size_t npy_header_length(npy_reader *r)
         length |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
     if (length == 0 || length > NPY_HEADER_MAX)
         return npy_bad(r, "the header is empty or longer than 64 KiB"), 0;
+    r->before_data = (int64_t)(8 + wide + length);
     return length;
 }
 
@@ -200,24 +210,49 @@ static void npy_swap_bytes(char *data, size_t itemsize, int64_t n)
         }
 }
 
+/* The file holds just the bytes that its shape, which has been checked, needs. */
+static bool npy_check_size(npy_reader *r, ag_ints shape)
+{
+    const int64_t need = ag__shape_numel(shape) * (int64_t)ag__itemsize(r->dtype);
+    const int64_t have = r->size - r->before_data;
+    ag__shape_text text;
+    return have == need ||
+           ag_fail(r->c, AG_ERR_FORMAT,
+                   "ag_load_npy: " NPY_PATH ": the data are %s than the shape says: %lld bytes for %s of "
+                   "%s",
+                   r->path, have < need ? "shorter" : "longer", (long long)have,
+                   ag__shape_string(&text, shape), ag_dtype_name(r->dtype));
+}
+
+/* t with its dimensions in the opposite order. */
+static void npy_reverse_dims(ag_tensor *t)
+{
+    for (int i = 0; i < t->ndim / 2; i++) {
+        const int k = t->ndim - 1 - i;
+        const int64_t size = t->dims[i], stride = t->dims[t->ndim + i];
+        t->dims[i] = t->dims[k];
+        t->dims[k] = size;
+        t->dims[t->ndim + i] = t->dims[t->ndim + k];
+        t->dims[t->ndim + k] = stride;
+    }
+}
+
 /* A tensor of the file's shape; column-major data are read as their transpose and copied. */
 static ag_tensor *npy_read_data(npy_reader *r)
 {
     int64_t shape[AG_MAX_DIMS];
+    const ag_ints written = { r->shape, r->ndim };
     for (int i = 0; i < r->ndim; i++)
         shape[i] = r->shape[r->fortran ? r->ndim - 1 - i : i];
-    if (!ag__check_shape(r->c, "ag_load_npy", (ag_ints){ shape, r->ndim }, r->dtype))
+    if (!ag__check_shape(r->c, "ag_load_npy", written, r->dtype) || !npy_check_size(r, written))
         return NULL;
     ag_tensor *t = ag__tensor_new(r->c, r->dtype, r->ndim, shape);
     if (!t)
         return NULL;
     const size_t size = ag__itemsize(r->dtype), n = (size_t)t->numel;
-    if (fread(t->storage->data, size, n, r->f) != n || fgetc(r->f) != EOF) {
-        npy_bad(r, ferror(r->f) ? "the data cannot be read"
-                   : feof(r->f) ? "the data end before the shape says"
-                                : "there are more data than the shape says");
+    if (fread(t->storage->data, size, n, r->f) != n) {
         ag__tensor_unref(t);
-        return NULL;
+        return ag__fail(r->c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": the data cannot be read", r->path);
     }
     if (r->swap)
         npy_swap_bytes(t->storage->data, size, t->numel);
@@ -226,14 +261,7 @@ static ag_tensor *npy_read_data(npy_reader *r)
             ((uint8_t *)t->storage->data)[i] = ((uint8_t *)t->storage->data)[i] != 0;
     if (!r->fortran || r->ndim < 2)
         return t;
-    for (int i = 0; i < r->ndim / 2; i++) {
-        const int k = r->ndim - 1 - i;
-        const int64_t size_i = t->dims[i], stride_i = t->dims[r->ndim + i];
-        t->dims[i] = t->dims[k];
-        t->dims[k] = size_i;
-        t->dims[r->ndim + i] = t->dims[r->ndim + k];
-        t->dims[r->ndim + k] = stride_i;
-    }
+    npy_reverse_dims(t);
     ag_tensor *copy = ag__contiguous_copy(t, r->dtype);
     ag__tensor_unref(t);
     return copy;
@@ -256,21 +284,22 @@ static ag_tensor *npy_read(npy_reader *r)
     return t;
 }
 
-/* The file's size bounds what is allocated: a directory, a pipe or an endless device has none. */
+/* Only regular files have a size to check against; opening a pipe would wait for a writer. */
 ag_tensor *ag_load_npy(ag_context *c, const char *path)
 {
+    struct stat info;
     if (!c)
         return NULL;
     if (!path)
         return ag__fail(c, AG_ERR_VALUE, "ag_load_npy: path is NULL");
-    npy_reader r = { .c = c, .path = path, .f = fopen(path, "rb") };
+    if (stat(path, &info) != 0)
+        return ag__fail(c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return ag__fail(c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": not a regular file", path);
+    npy_reader r = { .c = c, .path = path, .f = fopen(path, "rb"), .size = info.st_size };
     if (!r.f)
-        return ag__fail(c, AG_ERR_IO, "ag_load_npy: %s: %s", path, strerror(errno));
-    ag_tensor *t = NULL;
-    if (fseek(r.f, 0, SEEK_END) != 0 || ftell(r.f) < 0 || fseek(r.f, 0, SEEK_SET) != 0)
-        ag__fail(c, AG_ERR_IO, "ag_load_npy: %s: not a regular file", path);
-    else
-        t = npy_read(&r);
+        return ag__fail(c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": %s", path, strerror(errno));
+    ag_tensor *t = npy_read(&r);
     fclose(r.f);
     return ag__give(t);
 }
@@ -286,6 +315,12 @@ static const char *npy_code(ag_dtype d)
     return codes[d];
 }
 
+/* NumPy leaves room for the dimension that may grow to have 21 digits, the first. */
+static int npy_growth(const ag_tensor *t)
+{
+    return t->ndim ? NPY_GROWTH_DIGITS - snprintf(NULL, 0, "%lld", (long long)t->dims[0]) : 0;
+}
+
 static bool npy_write(const ag_tensor *t, FILE *f)
 {
     char header[1024] = { 0 };
@@ -295,11 +330,13 @@ static bool npy_write(const ag_tensor *t, FILE *f)
                           "{'descr': '%s', 'fortran_order': False, 'shape': (",
                           npy_code((ag_dtype)t->dtype));
     for (int i = 0; i < t->ndim; i++)
-        n += (size_t)snprintf(header + n, sizeof header - n, t->ndim > 1 && i ? ", %lld" : "%lld",
+        n += (size_t)snprintf(header + n, sizeof header - n, i ? ", %lld" : "%lld",
                               (long long)t->dims[i]);
-    n += (size_t)snprintf(header + n, sizeof header - n, t->ndim == 1 ? ",), }" : "), }");
-    while (n % 64 != 63)
+    n += (size_t)snprintf(header + n, sizeof header - n, "%s%*s", t->ndim == 1 ? ",), }" : "), }",
+                          npy_growth(t), "");
+    do
         header[n++] = ' ';
+    while (n % 64 != 63);
     header[n++] = '\n';
     header[8] = (char)((n - 10) & 255);
     header[9] = (char)((n - 10) >> 8);
@@ -307,8 +344,42 @@ static bool npy_write(const ag_tensor *t, FILE *f)
     return fwrite(header, 1, n, f) == n && fwrite(ag__at(t), size, count, f) == count;
 }
 
+/* Opens a file beside `path` that did not exist, and puts its name, "PATH.tmp" or "PATH.tmpN", into
+ * `name`. */
+static FILE *npy_create_beside(const char *path, char *name, size_t room)
+{
+    FILE *f = NULL;
+    errno = EEXIST;
+    for (int i = 0; i < NPY_TEMPORARIES && !f && errno == EEXIST; i++) {
+        snprintf(name, room, i ? "%s.tmp%d" : "%s.tmp", path, i);
+        f = fopen(name, "wbx");
+    }
+    return f;
+}
+
+/* 0, or the errno of the step that failed; then nothing is left behind. */
+static int npy_replace(const ag_tensor *t, const char *path, char *name, size_t room)
+{
+    FILE *f = npy_create_beside(path, name, room);
+    if (!f)
+        return errno;
+    errno = 0;
+    bool ok = npy_write(t, f);
+    int reason = errno;
+    if (fclose(f) != 0 && ok) {
+        ok = false;
+        reason = errno;
+    }
+    if (ok && rename(name, path) == 0)
+        return 0;
+    reason = ok ? errno : reason;
+    remove(name);
+    return reason ? reason : EIO;
+}
+
 bool ag_save_npy(ag_tensor *t, const char *path)
 {
+    struct stat info;
     if (!t)
         return false;
     if (!path)
@@ -316,13 +387,16 @@ bool ag_save_npy(ag_tensor *t, const char *path)
     if (!npy_code((ag_dtype)t->dtype))
         return ag_fail(t->c, AG_ERR_DTYPE, "ag_save_npy: .npy files have no %s; convert with ag_to",
                        ag_dtype_name((ag_dtype)t->dtype));
-    ag_tensor *flat = ag__contiguous_copy(t, (ag_dtype)t->dtype);
-    if (!flat)
-        return false;
-    FILE *f = fopen(path, "wb");
-    bool ok = f && npy_write(flat, f);
-    if (f)
-        ok = fclose(f) == 0 && ok;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return ag_fail(t->c, AG_ERR_IO, "ag_save_npy: " NPY_PATH ": not a regular file", path);
+    const size_t room = strlen(path) + 16;
+    char *name = ag__alloc(t->c, room);
+    ag_tensor *flat = name ? ag__contiguous_copy(t, (ag_dtype)t->dtype) : NULL;
+    const int reason = flat ? npy_replace(flat, path, name, room) : 0;
+    const bool ok = flat && !reason;
     ag__tensor_unref(flat);
-    return ok || ag_fail(t->c, AG_ERR_IO, "ag_save_npy: %s: %s", path, strerror(errno));
+    ag__free(t->c, name, room);
+    if (reason)
+        ag_fail(t->c, AG_ERR_IO, "ag_save_npy: " NPY_PATH ": %s", path, strerror(reason));
+    return ok;
 }
