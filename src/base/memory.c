@@ -107,6 +107,13 @@ static bool memory_fault(ag__memory *m)
     return true;
 }
 
+static void memory_count(ag__memory *m, size_t bytes)
+{
+    m->current += bytes;
+    if (m->current > m->peak)
+        m->peak = m->current;
+}
+
 void *ag__alloc(ag_context *c, size_t bytes)
 {
     ag__memory *m = &c->memory;
@@ -117,9 +124,7 @@ void *ag__alloc(ag_context *c, size_t bytes)
                                   : memory_large_alloc(m, bytes);
     if (AG_UNLIKELY(!p))
         return ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
-    m->current += bytes;
-    if (m->current > m->peak)
-        m->peak = m->current;
+    memory_count(m, bytes);
     return p;
 }
 
@@ -154,6 +159,18 @@ void *ag__alloc_apart(ag_context *c, size_t bytes)
 }
 
 void ag__free_apart(const ag_allocator *allocator, void *p) { memory_system_free(allocator, p); }
+
+void ag__memory_park(ag__memory *m, size_t bytes)
+{
+    m->current -= bytes;
+    m->cached += bytes;
+}
+
+void ag__memory_unpark(ag__memory *m, size_t bytes)
+{
+    m->cached -= bytes;
+    memory_count(m, bytes);
+}
 
 static void memory_free_list(ag__memory *m, ag__block *b)
 {

@@ -1,6 +1,9 @@
 /*
  * Scopes: each tensor that the user can see sits in the ring of one scope, which owns one reference
  * to it. Moving it to another scope or out of all scopes is unlinking and linking: O(1).
+ *
+ * The record of an ended scope stays one, to be used for the next: ending a scope twice looks at a
+ * record that is not open, and does nothing.
  */
 #include "context.h"
 #include "error.h"
@@ -36,9 +39,19 @@ static void scope_open(ag_scope *s, ag_context *c, bool bracket)
     c->scope = s;
 }
 
+static ag_scope *scope_new(ag_context *c)
+{
+    ag_scope *s = c->ended;
+    if (!s)
+        return ag__alloc(c, sizeof *s);
+    c->ended = s->parent;
+    ag__memory_unpark(&c->memory, sizeof *s);
+    return s;
+}
+
 ag_scope *ag_scope_begin(ag_context *c)
 {
-    ag_scope *s = c ? ag__alloc(c, sizeof *s) : NULL;
+    ag_scope *s = c ? scope_new(c) : NULL;
     if (s)
         scope_open(s, c, false);
     return s;
@@ -50,8 +63,11 @@ static void scope_close(ag_context *c)
     ag_scope *s = c->scope;
     ag__scope_drain(s);
     c->scope = s->parent;
-    if (!s->bracket)
-        ag__free(c, s, sizeof *s);
+    if (s->bracket)
+        return;
+    s->parent = c->ended;
+    c->ended = s;
+    ag__memory_park(&c->memory, sizeof *s);
 }
 
 /* True when s is open and no bracket stands inside it. */
