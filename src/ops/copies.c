@@ -195,18 +195,22 @@ const ag__op ag__op_stack = { .name = "stack", .node_name = "StackBackward0",
  * an error. */
 static bool cat_check_list(const char *name, ag_tensor *const *tensors, int n)
 {
-    ag_tensor *some = NULL;
-    int missing = -1;
-    for (int i = 0; tensors && i < n; i++) {
-        some = tensors[i] ? tensors[i] : some;
-        missing = tensors[i] ? missing : i;
-    }
-    if (!some)
+    int some = 0;
+    while (tensors && some < n && !tensors[some])
+        some++;
+    if (!tensors || some >= n)
         return false;
-    if (missing >= 0)
-        return ag_fail(some->c, AG_ERR_VALUE, "ag_%s: operand %d is NULL", name, missing);
-    return n <= UINT16_MAX || ag_fail(some->c, AG_ERR_VALUE, "ag_%s: %d tensors are more than %d",
-                                      name, n, UINT16_MAX);
+    ag_context *c = tensors[some]->c;
+    for (int i = 0; i < n; i++) {
+        if (!tensors[i])
+            return ag_fail(c, AG_ERR_VALUE, "ag_%s: operand %d is NULL", name, i);
+        if (tensors[i]->c != c)
+            return ag_fail(c, AG_ERR_VALUE,
+                           "ag_%s: operands %d and %d belong to different contexts; use ag_share", name,
+                           some, i);
+    }
+    return n <= UINT16_MAX ||
+           ag_fail(c, AG_ERR_VALUE, "ag_%s: %d tensors are more than %d", name, n, UINT16_MAX);
 }
 
 /* Whether the rule of one call could not tell the sizes of all operands. */

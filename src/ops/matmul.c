@@ -623,6 +623,9 @@ ag_tensor *ag_linear(ag_tensor *x, ag_tensor *weight, ag_tensor *bias)
 {
     if (!x || !weight)
         return x ? ag__fail(x->c, AG_ERR_VALUE, "ag_linear: weight is NULL") : NULL;
+    if (bias && bias->c != x->c)
+        return ag__fail(x->c, AG_ERR_VALUE,
+                        "ag_linear: operands 0 and 2 belong to different contexts; use ag_share");
     if (weight->ndim < 1 || weight->ndim > 2)
         return ag__fail(x->c, AG_ERR_SHAPE,
                         "ag_linear: weight must be a matrix (out, in), got %d-D", weight->ndim);

@@ -60,7 +60,7 @@ ag_tensor *ag__polygamma_of(ag_tensor *n, ag_tensor *x)
 /* Integer division has no infinity to give. */
 static bool api_divisor_ok(const char *op, const ag_tensor *a, const ag_tensor *b)
 {
-    if (!a || !b || ag__is_float(ag__promote(a, b)))
+    if (!a || !b || a->c != b->c || ag__is_float(ag__promote(a, b)))
         return true;
     ag_tensor *flat = ag__contiguous_copy(b, (ag_dtype)b->dtype);
     if (!flat)
@@ -106,13 +106,17 @@ static ag_tensor *api_operand(ag_operand o, const ag_tensor *t)
                                              : o.kind == AG_OPERAND_INTEGER ? AG_I64 : AG_F64);
 }
 
+/* False for a number that has no tensor yet: there was no memory, or no tensor beside it. A NULL tensor
+ * goes on, and the operation says which it was. */
+static bool api_have(ag_operand o, const ag_tensor *t) { return t || o.kind == AG_OPERAND_TENSOR; }
+
 ag_tensor *ag_call_binary(ag_binary_fn f, ag_operand a, ag_operand b)
 {
     if (a.kind == AG_OPERAND_TENSOR && b.kind == AG_OPERAND_TENSOR)
         return f(a.tensor, b.tensor);
     const ag_tensor *t = a.tensor ? a.tensor : b.tensor;
     ag_tensor *ta = api_operand(a, t), *tb = api_operand(b, t);
-    ag_tensor *y = ta && tb ? f(ta, tb) : NULL;
+    ag_tensor *y = api_have(a, ta) && api_have(b, tb) ? f(ta, tb) : NULL;
     ag__tensor_unref(ta);
     ag__tensor_unref(tb);
     return y;
@@ -124,7 +128,8 @@ ag_tensor *ag_call_ternary(ag_ternary_fn f, ag_operand a, ag_operand b, ag_opera
         return f(a.tensor, b.tensor, w.tensor);
     const ag_tensor *t = a.tensor ? a.tensor : b.tensor ? b.tensor : w.tensor;
     ag_tensor *ta = api_operand(a, t), *tb = api_operand(b, t), *tw = api_operand(w, t);
-    ag_tensor *y = ta && tb && tw ? f(ta, tb, tw) : NULL;
+    const bool have = api_have(a, ta) && api_have(b, tb) && api_have(w, tw);
+    ag_tensor *y = have ? f(ta, tb, tw) : NULL;
     ag__tensor_unref(ta);
     ag__tensor_unref(tb);
     ag__tensor_unref(tw);

@@ -83,9 +83,11 @@ ag_tensor *(ag_array)(ag_context *c, ag_values values, ag_ints shape, const ag_t
     if (!c || !ag__check_shape(c, "ag_array", shape, o->dtype))
         return NULL;
     ag__shape_text text;
-    if (values.n != ag__shape_numel(shape) || (values.n > 0 && !values.data))
+    if (values.n != ag__shape_numel(shape))
         return ag__fail(c, AG_ERR_SHAPE, "ag_array: %d values for shape %s", values.n,
                         ag__shape_string(&text, shape));
+    if (values.n > 0 && !values.data)
+        return ag__fail(c, AG_ERR_VALUE, "ag_array: values is NULL");
     ag_tensor *t = create(c, "ag_array", shape, o->dtype, o);
     for (int64_t i = 0; t && i < t->numel; i++)
         ag__store(o->dtype, t->storage->data, i, values.data[i]);
@@ -135,15 +137,20 @@ ag_tensor *(ag_arange)(ag_context *c, double start, double stop, double step,
     o = o ? o : &create_defaults;
     if (!c)
         return NULL;
-    if (!isfinite(start) || !isfinite(stop) || !isfinite(step) || step == 0)
+    if (!isfinite(start) || !isfinite(stop))
+        return ag__fail(c, AG_ERR_VALUE, "ag_arange: unsupported range: %g -> %g", start, stop);
+    if (!isfinite(step) || step == 0)
+        return ag__fail(c, AG_ERR_VALUE, "ag_arange: step must be nonzero and finite; it is step %g",
+                        step);
+    if (step > 0 ? start > stop : start < stop)
         return ag__fail(c, AG_ERR_VALUE,
-                        "ag_arange: start %g, stop %g, step %g: all must be finite and step nonzero",
+                        "ag_arange: upper bound and lower bound inconsistent with step sign: %g to %g "
+                        "by %g",
                         start, stop, step);
     const double count = ceil((stop - start) / step);
-    if (count < 0 || count > 0x1p62)
-        return ag__fail(c, AG_ERR_VALUE,
-                        "ag_arange: upper bound %g and larger bound %g inconsistent with step sign %g",
-                        stop, start, step);
+    if (!(count <= 0x1p62))
+        return ag__fail(c, AG_ERR_VALUE, "ag_arange: %g to %g by %g gives too many elements", start,
+                        stop, step);
     ag_tensor *t = create(c, "ag_arange", (ag_ints){ &(int64_t){ (int64_t)count }, 1 }, o->dtype, o);
     for (int64_t i = 0; t && i < t->numel; i++)
         ag__store(o->dtype, t->storage->data, i, start + (double)i * step);
@@ -154,6 +161,9 @@ ag_tensor *(ag_arange)(ag_context *c, double start, double stop, double step,
 ag_tensor *(ag_linspace)(ag_context *c, double a, double b, int64_t n, const ag_tensor_options *o)
 {
     o = o ? o : &create_defaults;
+    if (n < 0)
+        return ag__fail(c, AG_ERR_SHAPE, "ag_linspace: number of steps must be non-negative, got %lld",
+                        (long long)n);
     ag_tensor *t = create(c, "ag_linspace", (ag_ints){ &n, 1 }, o->dtype, o);
     const double step = n > 1 ? (b - a) / (double)(n - 1) : 0;
     for (int64_t i = 0; t && i < n; i++)
@@ -164,6 +174,8 @@ ag_tensor *(ag_linspace)(ag_context *c, double a, double b, int64_t n, const ag_
 
 ag_tensor *(ag_eye)(ag_context *c, int64_t n, const ag_tensor_options *o)
 {
+    if (n < 0)
+        return ag__fail(c, AG_ERR_SHAPE, "ag_eye: n must be greater or equal to 0, got %lld", (long long)n);
     ag_tensor *t = create_filled(c, "ag_eye", (ag_ints){ (const int64_t[]){ n, n }, 2 }, 0, o);
     for (int64_t i = 0; t && i < n; i++)
         ag__store((ag_dtype)t->dtype, t->storage->data, i * n + i, 1);
@@ -206,7 +218,9 @@ ag_tensor *(ag_randint)(ag_context *c, int64_t low, int64_t high, ag_ints shape,
     if (!c)
         return NULL;
     if (low >= high)
-        return ag__fail(c, AG_ERR_VALUE, "ag_randint: low %lld must be below high %lld",
+        return ag__fail(c, AG_ERR_VALUE,
+                        "ag_randint: random_ expects 'from' to be less than 'to', but got from=%lld >= "
+                        "to=%lld",
                         (long long)low, (long long)high);
     const ag_dtype dtype = o->dtype == AG_F32 ? AG_I64 : o->dtype;
     ag_tensor *t = create(c, "ag_randint", shape, dtype, o);

@@ -20,9 +20,11 @@ bool ag__check_shape(ag_context *c, const char *op, ag_ints shape, ag_dtype dtyp
 {
     if (!ag__dtype_ok(dtype))
         return ag_fail(c, AG_ERR_DTYPE, "%s: %d is not a dtype", op, (int)dtype);
-    if (shape.n < 0 || shape.n > AG_MAX_DIMS || (shape.n > 0 && !shape.data))
+    if (shape.n < 0 || shape.n > AG_MAX_DIMS)
         return ag_fail(c, AG_ERR_SHAPE, "%s: shape has %d dimensions; tensors have 0 to %d", op,
                        shape.n, AG_MAX_DIMS);
+    if (shape.n > 0 && !shape.data)
+        return ag_fail(c, AG_ERR_VALUE, "%s: the list of sizes is NULL", op);
     ag__shape_text text;
     int64_t bytes = (int64_t)ag__itemsize(dtype); /* of the sizes that are not 0 */
     for (int i = 0; i < shape.n; i++) {
