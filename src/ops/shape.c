@@ -47,9 +47,11 @@ static bool view_list(ag_tensor *x, const char *name, ag_ints list, ag__attrs *a
     *a = (ag__attrs){ .n = list.n };
     if (!x)
         return false;
-    if (list.n < 0 || list.n > AG_MAX_DIMS || (list.n > 0 && !list.data))
+    if (list.n < 0 || list.n > AG_MAX_DIMS)
         return ag_fail(x->c, AG_ERR_SHAPE, "ag_%s: got a list of %d numbers; tensors have 0 to %d "
                        "dimensions", name, list.n, AG_MAX_DIMS);
+    if (list.n > 0 && !list.data)
+        return ag_fail(x->c, AG_ERR_VALUE, "ag_%s: the list of sizes or dims is NULL", name);
     for (int i = 0; i < list.n; i++)
         a->list[i] = list.data[i];
     return true;
