@@ -37,7 +37,8 @@ typedef struct {
 
 static void check_headers(ag_context *c, const bad_header *bad, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
+    const size_t step = harness_faults() ? 4 : 1; /* headers differ in text, not in allocations */
+    for (size_t i = 0; i < n; i += step) {
         CHECK_ERROR(ag_load_npy(c, put(1, bad[i].header, 24)), bad[i].code, bad[i].sentence);
         CHECK_ERROR(ag_load_npy(c, put(3, bad[i].header, 24)), bad[i].code, bad[i].sentence);
     }
@@ -222,7 +223,7 @@ static void t_every_prefix_is_refused(ag_context *c)
     const char *file = file_read(harness_path("whole.npy"), &n);
     CHECK(file);
     memcpy(whole, file, n);
-    const size_t step = harness_faults() ? 25 : 1;
+    const size_t step = harness_faults() ? 45 : 1;
     for (size_t k = 0; k < n; k += step) {
         file_write(harness_path("part.npy"), whole, k);
         CHECK_ERROR(ag_load_npy(c, harness_path("part.npy")), AG_ERR_FORMAT, "part.npy: ");
@@ -239,9 +240,9 @@ static void t_every_byte_replaced(ag_context *c)
     const char *file = file_read(harness_path("whole.npy"), &n);
     CHECK(file);
     memcpy(whole, file, n);
-    const size_t step = harness_faults() ? 40 : 1;
+    const size_t step = harness_faults() ? 40 : 1, other = harness_faults() ? 5 : 1;
     for (size_t k = 0; k < 128; k += step)
-        for (size_t b = 0; b < sizeof bytes; b++) {
+        for (size_t b = 0; b < sizeof bytes; b += other) {
             const char was = whole[k];
             whole[k] = bytes[b];
             file_write(harness_path("flip.npy"), whole, n);

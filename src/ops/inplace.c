@@ -34,6 +34,39 @@ static bool inplace_check(const char *name, ag_tensor *x, bool graph)
                    name);
 }
 
+/* The elements fill the memory between the first and the last, each place once. */
+static bool inplace_is_dense(const ag_tensor *t)
+{
+    for (int64_t filled = 1; filled < t->numel;) {
+        int d = 0;
+        while (d < t->ndim && (t->dims[d] == 1 || t->dims[t->ndim + d] != filled))
+            d++;
+        if (d == t->ndim)
+            return false;
+        filled *= t->dims[d];
+    }
+    return true;
+}
+
+/* PyTorch's rule: src may be x, element for element, or lie elsewhere. Operands with gaps pass, here
+ * as there; since results are computed beside x, they are right all the same. */
+static bool inplace_check_overlap(const char *name, const ag_tensor *x, const ag_tensor *src)
+{
+    if (x == src || x->storage != src->storage || x->numel == 0 || src->numel == 0 ||
+        !inplace_is_dense(x) || !inplace_is_dense(src))
+        return true;
+    const bool apart = x->offset + x->numel <= src->offset || src->offset + src->numel <= x->offset;
+    bool same = x->offset == src->offset && x->numel == src->numel && x->ndim == src->ndim;
+    for (int i = x->ndim; i < 2 * x->ndim && same; i++)
+        same = x->dims[i] == src->dims[i];
+    return apart || same ||
+           ag_fail(x->c, AG_ERR_VALUE,
+                   "%s: unsupported operation: some elements of the input tensor and the written-to "
+                   "tensor refer to a single memory location. Please clone() the tensor before "
+                   "performing the operation.",
+                   name);
+}
+
 static bool inplace_fits(const char *name, const ag_tensor *x, const ag_tensor *y)
 {
     ag__shape_text a, b;
@@ -91,7 +124,7 @@ static ag_tensor *inplace_binary(int op, const char *name, ag_tensor *x, ag_tens
     if (!x || !b)
         return x ? ag__fail(x->c, AG_ERR_VALUE, "%s: operand 1 is NULL", name) : NULL;
     const bool graph = x->c->grad_enabled && (ag__wants_grad(x) || ag__wants_grad(b));
-    if (!inplace_check(name, x, graph))
+    if (!inplace_check(name, x, graph) || !inplace_check_overlap(name, x, b))
         return NULL;
     ag_scope s;
     ag__bracket_begin(&s, x->c);
@@ -105,30 +138,36 @@ ag_tensor *(ag_sub_)(ag_tensor *x, ag_tensor *b) { return inplace_binary(AG_OP_s
 ag_tensor *(ag_mul_)(ag_tensor *x, ag_tensor *b) { return inplace_binary(AG_OP_mul, "ag_mul_", x, b); }
 ag_tensor *(ag_div_)(ag_tensor *x, ag_tensor *b) { return inplace_binary(AG_OP_div, "ag_div_", x, b); }
 
-ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src)
+static ag_tensor *inplace_copy(const char *name, ag_tensor *dst, ag_tensor *src)
 {
-    if (!dst || !src)
-        return dst ? ag__fail(dst->c, AG_ERR_VALUE, "ag_copy_: src is NULL") : NULL;
     const bool graph = dst->c->grad_enabled && (ag__wants_grad(dst) || ag__wants_grad(src));
-    if (!inplace_check("ag_copy_", dst, graph))
+    if (!inplace_check(name, dst, graph) || !inplace_check_overlap(name, dst, src))
         return NULL;
     ag_scope s;
     ag__bracket_begin(&s, dst->c);
     ag_tensor *cast = ag_to(src, (ag_dtype)dst->dtype);
     ag_tensor *y = cast ? ag__binary(ag__ops[AG_OP_copy], dst, cast, NULL) : NULL;
-    dst = inplace_write("ag_copy_", dst, y);
+    dst = inplace_write(name, dst, y);
     ag__bracket_end(&s);
     return dst;
 }
 
-ag_tensor *ag_fill_(ag_tensor *x, double value)
+ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src)
+{
+    if (!dst || !src)
+        return dst ? ag__fail(dst->c, AG_ERR_VALUE, "ag_copy_: src is NULL") : NULL;
+    return inplace_copy("ag_copy_", dst, src);
+}
+
+static ag_tensor *inplace_fill(const char *name, ag_tensor *x, double value)
 {
     if (!x)
         return NULL;
     ag_tensor *v = ag__tensor_number(x->c, value, AG_F64);
-    x = v ? ag_copy_(x, v) : NULL;
+    x = v ? inplace_copy(name, x, v) : NULL;
     ag__tensor_unref(v);
     return x;
 }
 
-ag_tensor *ag_zero_(ag_tensor *x) { return ag_fill_(x, 0); }
+ag_tensor *ag_fill_(ag_tensor *x, double value) { return inplace_fill("ag_fill_", x, value); }
+ag_tensor *ag_zero_(ag_tensor *x) { return inplace_fill("ag_zero_", x, 0); }

@@ -14,6 +14,7 @@
     { return ag__run1(ag__ops[AG_OP_##name], (ag_tensor *[]){ a, b, w }, 3, NULL); }
 #define UNARY_OWN(...)
 #define BINARY_OWN(...)
+#define TERNARY_OWN(...)
 #define PREDICATE1(name, value) UNARY(name)
 #define PREDICATE2(name, value) BINARY(name)
 #define STRUCTURED(name)
@@ -90,6 +91,16 @@ ag_tensor *(ag_pow)(ag_tensor *a, ag_tensor *b)
         return ag__fail(a->c, AG_ERR_VALUE,
                         "ag_pow: Integers to negative integer powers are not allowed.");
     return ag__binary(ag__ops[AG_OP_pow], a, b, NULL);
+}
+
+ag_tensor *(ag_where)(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
+{
+    if (cond && cond->dtype != AG_BOOL && cond->dtype != AG_U8 && !(cond->flags & AG_T_NUMBER))
+        return ag__fail(cond->c, AG_ERR_DTYPE,
+                        "ag_where: where expected condition to be a boolean tensor, but got a tensor "
+                        "with dtype %s",
+                        ag_dtype_name((ag_dtype)cond->dtype));
+    return ag__run1(ag__ops[AG_OP_where], (ag_tensor *[]){ cond, a, b }, 3, NULL);
 }
 
 /* ---- numbers as operands ---- */
