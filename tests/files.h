@@ -8,8 +8,8 @@
 
 enum { FILES_MAX = 1 << 17 };
 
-/* The file's bytes and a NUL, in a buffer that is good until the next call; *n of them (may be NULL).
- * NULL when there is no such file. */
+/* The file's bytes, *n of them (n may be NULL), and a NUL, in a buffer that is good until the next
+ * call. NULL when there is no such file. */
 static inline char *file_read(const char *path, size_t *n)
 {
     static char bytes[FILES_MAX + 1];

@@ -1,5 +1,5 @@
-/* Bad inputs of differentiation, of gradients as fields, and of optimisers. A pass that fails leaves
- * gradients, graph and versions as they were, and can be repeated. */
+/* Bad inputs of differentiation, of gradients as fields, and of optimisers. A pass that fails
+ * leaves gradients, graph and versions as they were, and can be repeated. */
 #include "harness.h"
 
 static const char second[] =

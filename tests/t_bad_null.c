@@ -1,6 +1,6 @@
 /*
- * NULL and contexts: a call whose operands are all NULL gives NULL (false, -1, NaN) and no error, since
- * an earlier call had it; one NULL among operands, and operands of two contexts, are errors.
+ * NULL and contexts: a call whose operands are all NULL gives NULL (false, -1, NaN) and no error,
+ * since an earlier call had it; one NULL among operands, and operands of two contexts, are errors.
  */
 #include "harness.h"
 
@@ -297,8 +297,8 @@ static void with_other(ag_context *c, void (*run)(ag_context *c, ag_tensor *z), 
     ag_close(other);
 }
 
-/* When memory fails a check jumps out and leaves the other context; the faults of these calls are met
- * elsewhere. */
+/* When memory fails a check jumps out and leaves the other context; the faults of these calls are
+ * met elsewhere. */
 static void t_operands_of_two_contexts(ag_context *c)
 {
     if (!harness_faults())

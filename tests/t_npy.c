@@ -1,6 +1,6 @@
 /*
- * .npy files that are right: what NumPy wrote is read, what is written has NumPy's bytes, and a round
- * trip keeps every bit. t_npy_bad.c has those that are wrong.
+ * .npy files that are right: what NumPy wrote is read, what is written has NumPy's bytes, and a
+ * round trip keeps every bit. t_npy_bad.c has those that are wrong.
  *
  * golden/npy.txt lists files in golden/npy, which golden/npy.py wrote; it tells their values.
  */

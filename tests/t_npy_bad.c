@@ -1,6 +1,6 @@
 /*
- * .npy files that are wrong, paths that are no files, and disks that are full: each gives its error,
- * none is waited for, and what was there before stays.
+ * .npy files that are wrong, paths that are no files, and disks that are full: each gives its
+ * error, none is waited for, and what was there before stays.
  */
 #define _POSIX_C_SOURCE 200809L
 

@@ -1,8 +1,8 @@
 /*
- * NumPy's .npy files, formats 1.0 to 3.0: a magic, a header that is a Python dictionary of three keys,
- * and the elements. The header is read by a grammar of just that shape, its length is capped before it
- * is read, and what it promises is compared with the file's size before memory is asked for. Saving
- * writes a new file that takes the place of the old one when it is complete.
+ * NumPy's .npy files, formats 1.0 to 3.0: a magic, a header that is a Python dictionary of three
+ * keys, and the elements. The header is read by a grammar of just that shape, its length is capped
+ * before it is read, and what it promises is compared with the file's size before memory is asked
+ * for. Saving writes a new file that takes the place of the old one when it is complete.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -20,8 +20,8 @@ typedef struct {
     ag_context *c;
     const char *path;
     FILE *f;
-    int64_t size;          /* of the file */
-    int64_t before_data;   /* bytes of magic, version, length and header */
+    int64_t size;         /* of the file */
+    int64_t before_data;  /* bytes of magic, version, length and header */
     const char *at, *end; /* of the header that is left */
     const char *start;
     ag_dtype dtype;
@@ -32,8 +32,8 @@ typedef struct {
 
 static bool npy_bad(npy_reader *r, const char *what)
 {
-    return ag_fail(r->c, AG_ERR_FORMAT, "ag_load_npy: " NPY_PATH ": %s (header offset %d)", r->path, what,
-                   (int)(r->at - r->start));
+    return ag_fail(r->c, AG_ERR_FORMAT, "ag_load_npy: " NPY_PATH ": %s (header offset %d)", r->path,
+                   what, (int)(r->at - r->start));
 }
 
 /* ---- the header's grammar ---- */
@@ -63,7 +63,8 @@ static bool npy_string(npy_reader *r, char *out, size_t room)
     while (r->at < r->end && *r->at >= ' ' && *r->at != quote && n + 1 < room)
         out[n++] = *r->at++;
     if (r->at == r->end || *r->at != quote)
-        return npy_bad(r, "a string is too long, does not end, or holds other characters than ASCII");
+        return npy_bad(r,
+                       "a string is too long, does not end, or holds other characters than ASCII");
     r->at++;
     out[n] = '\0';
     return true;
@@ -81,8 +82,11 @@ static bool npy_word(npy_reader *r, const char *word)
 
 static bool npy_descr(npy_reader *r)
 {
-    static const struct { const char *code; ag_dtype dtype; } known[] = {
-        { "f2", AG_F16 }, { "f4", AG_F32 }, { "f8", AG_F64 }, { "i1", AG_I8 }, { "i2", AG_I16 },
+    static const struct {
+        const char *code;
+        ag_dtype dtype;
+    } known[] = {
+        { "f2", AG_F16 }, { "f4", AG_F32 }, { "f8", AG_F64 }, { "i1", AG_I8 },   { "i2", AG_I16 },
         { "i4", AG_I32 }, { "i8", AG_I64 }, { "u1", AG_U8 },  { "b1", AG_BOOL },
     };
     char text[16];
@@ -102,7 +106,8 @@ static bool npy_descr(npy_reader *r)
                 return npy_bad(r, "descr has no byte order");
             return true;
         }
-    return ag_fail(r->c, AG_ERR_DTYPE, "ag_load_npy: " NPY_PATH ": dtype '%s' is not supported", r->path, text);
+    return ag_fail(r->c, AG_ERR_DTYPE, "ag_load_npy: " NPY_PATH ": dtype '%s' is not supported",
+                   r->path, text);
 }
 
 static bool npy_shape(npy_reader *r)
@@ -116,8 +121,8 @@ static bool npy_shape(npy_reader *r)
             return npy_bad(r, "shape is not a tuple of non-negative integers");
         if (r->ndim == AG_MAX_DIMS)
             return ag_fail(r->c, AG_ERR_SHAPE,
-                           "ag_load_npy: " NPY_PATH ": the array has more than %d dimensions", r->path,
-                           AG_MAX_DIMS);
+                           "ag_load_npy: " NPY_PATH ": the array has more than %d dimensions",
+                           r->path, AG_MAX_DIMS);
         int64_t v = 0;
         for (; r->at < r->end && isdigit((unsigned char)*r->at); r->at++) {
             if (v > (INT64_MAX - 9) / 10)
@@ -216,12 +221,12 @@ static bool npy_check_size(npy_reader *r, ag_ints shape)
     const int64_t need = ag__shape_numel(shape) * (int64_t)ag__itemsize(r->dtype);
     const int64_t have = r->size - r->before_data;
     ag__shape_text text;
-    return have == need ||
-           ag_fail(r->c, AG_ERR_FORMAT,
-                   "ag_load_npy: " NPY_PATH ": the data are %s than the shape says: %lld bytes for %s of "
-                   "%s",
-                   r->path, have < need ? "shorter" : "longer", (long long)have,
-                   ag__shape_string(&text, shape), ag_dtype_name(r->dtype));
+    return have == need || ag_fail(r->c, AG_ERR_FORMAT,
+                                   "ag_load_npy: " NPY_PATH
+                                   ": the data are %s than the shape says: %lld bytes for %s of "
+                                   "%s",
+                                   r->path, have < need ? "shorter" : "longer", (long long)have,
+                                   ag__shape_string(&text, shape), ag_dtype_name(r->dtype));
 }
 
 /* t with its dimensions in the opposite order. */
@@ -252,7 +257,8 @@ static ag_tensor *npy_read_data(npy_reader *r)
     const size_t size = ag__itemsize(r->dtype), n = (size_t)t->numel;
     if (fread(t->storage->data, size, n, r->f) != n) {
         ag__tensor_unref(t);
-        return ag__fail(r->c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": the data cannot be read", r->path);
+        return ag__fail(r->c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": the data cannot be read",
+                        r->path);
     }
     if (r->swap)
         npy_swap_bytes(t->storage->data, size, t->numel);
@@ -309,7 +315,7 @@ ag_tensor *ag_load_npy(ag_context *c, const char *path)
 static const char *npy_code(ag_dtype d)
 {
     static const char *const codes[AG_DTYPE_COUNT] = {
-        [AG_F32] = "<f4", [AG_F64] = "<f8", [AG_F16] = "<f2", [AG_I8] = "|i1", [AG_I16] = "<i2",
+        [AG_F32] = "<f4", [AG_F64] = "<f8", [AG_F16] = "<f2", [AG_I8] = "|i1",   [AG_I16] = "<i2",
         [AG_I32] = "<i4", [AG_I64] = "<i8", [AG_U8] = "|u1",  [AG_BOOL] = "|b1",
     };
     return codes[d];
@@ -400,3 +406,5 @@ bool ag_save_npy(ag_tensor *t, const char *path)
         ag_fail(t->c, AG_ERR_IO, "ag_save_npy: " NPY_PATH ": %s", path, strerror(reason));
     return ok;
 }
+
+#undef NPY_PATH

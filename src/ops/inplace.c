@@ -48,8 +48,8 @@ static bool inplace_is_dense(const ag_tensor *t)
     return true;
 }
 
-/* PyTorch's rule: src may be x, element for element, or lie elsewhere. Operands with gaps pass, here
- * as there; since results are computed beside x, they are right all the same. */
+/* PyTorch's rule: src may be x, element for element, or lie elsewhere. Operands with gaps pass,
+ * here as there; since results are computed beside x, they are right all the same. */
 static bool inplace_check_overlap(const char *name, const ag_tensor *x, const ag_tensor *src)
 {
     if (x == src || x->storage != src->storage || x->numel == 0 || src->numel == 0 ||
@@ -61,9 +61,9 @@ static bool inplace_check_overlap(const char *name, const ag_tensor *x, const ag
         same = x->dims[i] == src->dims[i];
     return apart || same ||
            ag_fail(x->c, AG_ERR_VALUE,
-                   "%s: unsupported operation: some elements of the input tensor and the written-to "
-                   "tensor refer to a single memory location. Please clone() the tensor before "
-                   "performing the operation.",
+                   "%s: unsupported operation: some elements of the input tensor and the "
+                   "written-to tensor refer to a single memory location. Please clone() the tensor "
+                   "before performing the operation.",
                    name);
 }
 

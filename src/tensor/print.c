@@ -2,8 +2,8 @@
  * Printing as PyTorch does it: four digits, columns of one width, the edges of large tensors, and a
  * suffix that says what the numbers do not.
  *
- * One pass over the elements to be shown finds the format (how many columns, plain or scientific), a
- * second one writes them. Digits come from snprintf; what a locale has for a decimal point is replaced.
+ * One pass over the elements to be shown finds the format (how many columns, plain or scientific),
+ * a second one writes them. Digits come from snprintf; a locale's decimal point is replaced.
  */
 #include <math.h>
 #include <stdio.h>
