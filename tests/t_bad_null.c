@@ -48,6 +48,7 @@ static void t_operands_are_null(ag_context *c)
           !ag_hardtanh(NULL, 1, 0));
     CHECK(!ag_clamp(NULL, 0, 1) && !ag_to(NULL, AG_F64) && !ag_to(NULL, (ag_dtype)99));
     CHECK(!ag_fill_(NULL, 1) && !ag_requires_grad_(NULL, true));
+    CHECK(!ag_share(c, NULL) && !ag_share(NULL, NULL));
     CHECK(!ag_error(c));
 }
 
@@ -156,6 +157,7 @@ static void t_context_is_null(ag_context *c)
           !ag_full(NULL, AG_SHAPE(1), 1));
     CHECK(!ag_arange(NULL, 0, 1, 0) && !ag_linspace(NULL, 0, 1, -1) && !ag_eye(NULL, -1));
     CHECK(!ag_rand(NULL, AG_SHAPE(1), .dtype = AG_I8) && !ag_randn(NULL, AG_SHAPE(1)));
+    CHECK(!ag_share(NULL, ag_ones(c, AG_SHAPE(1))));
     CHECK(!ag_randint(NULL, 5, 5, AG_SHAPE(1)) && !ag_randperm(NULL, -1) &&
           !ag_load_npy(NULL, NULL));
     CHECK(!ag_error(c));

@@ -223,6 +223,11 @@ static void t_joining(ag_context *c)
         "stack expects each tensor to be equal size, but got [2, 3] at entry 0 and [3] at entry 1");
     for (int i = 0; i < 3; i++)
         CHECK(many[i] = ag_expand(s, AG_SHAPE((int64_t)1 << 60)));
+    static ag_tensor *crowd[70000];
+    for (int i = 0; i < 70000; i++)
+        crowd[i] = x;
+    CHECK_ERROR(ag_cat(crowd, 70000, 0), AG_ERR_VALUE, "70000 tensors are more than 65535");
+    CHECK_ERROR(ag_stack(crowd, 70000, 0), AG_ERR_VALUE, "70000 tensors are more than 65535");
     CHECK_ERROR(ag_cat(many, 3, 0), AG_ERR_SHAPE, "Storage size calculation overflowed");
     CHECK_ERROR(ag_stack(many, 3, 0), AG_ERR_SHAPE, "Storage size calculation overflowed");
 }
