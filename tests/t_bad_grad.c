@@ -265,12 +265,15 @@ static void t_parameters(ag_context *c)
     WATCH(x);
     CHECK_ERROR(ag_sgd(&y, 1), AG_ERR_VALUE, "can't optimize a non-leaf Tensor");
     CHECK_ERROR(ag_adam(&y, 1), AG_ERR_VALUE, "can't optimize a non-leaf Tensor");
-    CHECK_ERROR(ag_sgd(&plain, 1), AG_ERR_VALUE, "parameter 0 does not require grad");
     CHECK_ERROR(ag_sgd(&h, 1), AG_ERR_DTYPE, "parameter 0 is float16, expected float32 or float64");
     CHECK_ERROR(ag_adam(&wide, 1), AG_ERR_VALUE, "refers to a single memory location");
     CHECK_ERROR(ag_sgd(twice, 2), AG_ERR_VALUE, "parameters 0 and 1 are the same");
     CHECK_ERROR(ag_adam(hole, 2), AG_ERR_VALUE, "parameter 1 is NULL");
     CHECK(!ag_sgd(twice, 0) && !ag_sgd(twice, -1) && !ag_adam(twice, 0));
+    ag_optimizer *o = ag_sgd(&plain, 1); /* as in PyTorch: it has no gradient and stays */
+    const bool stepped = ag_step(o);
+    ag_optimizer_free(o);
+    CHECK(stepped && ag_version(plain) == 0);
 }
 
 static void t_rates(ag_context *c)

@@ -293,6 +293,9 @@ static void t_results_that_overflow(ag_context *c)
     CHECK_ERROR(ag_add(column, row), AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_to(bytes, AG_F64), AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_exp(bytes), AG_ERR_SHAPE, sentence);
+    CHECK_ERROR(ag_cumsum(bytes, 0), AG_ERR_SHAPE, sentence);
+    CHECK_ERROR(ag_sum(ag_unsqueeze(bytes, 0), .dims = AG_DIMS(0)), AG_ERR_SHAPE, sentence);
+    CHECK_ERROR(ag_argmax(ag_unsqueeze(bytes, 0), 0, false), AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_mm(column, row), AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_matmul(column, row), AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_bmm(tall, wide), AG_ERR_SHAPE, sentence);

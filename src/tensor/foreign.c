@@ -43,7 +43,7 @@ static bool foreign_make(ag_context *c, ag__storage *s)
         memcpy(data, s->data, s->bytes);
     f->owned = true;
     f->data = data;
-    if (s->data != s + 1)
+    if (s->bytes > AG_INLINE_BYTES)
         ag__free(c, s->data, s->bytes);
     s->data = data;
     s->foreign = f;

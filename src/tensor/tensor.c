@@ -8,8 +8,6 @@
 #include "../autograd/node.h"
 #include "foreign.h"
 
-enum { TENSOR_INLINE_BYTES = 64 }; /* data up to this size live in the tensor's block */
-
 static size_t tensor_bytes(int ndim)
 {
     return sizeof(ag_tensor) + 2 * (size_t)ndim * sizeof(int64_t);
@@ -27,7 +25,7 @@ static void storage_unref(ag_context *c, ag__storage *s)
         return;
     if (s->foreign)
         ag__foreign_unref(s->foreign);
-    else if (s->data != s + 1)
+    else if (s->bytes > AG_INLINE_BYTES)
         ag__free(c, s->data, s->bytes);
     ag__free(c, (char *)s - s->start, s->block);
 }
@@ -57,7 +55,7 @@ static void tensor_set_dense(ag_tensor *t, const int64_t *shape)
 static ag_tensor *tensor_with_storage(ag_context *c, ag_dtype dtype, int ndim, size_t bytes,
                                       struct ag__foreign *foreign)
 {
-    const size_t start = tensor_bytes(ndim), few = foreign || bytes > TENSOR_INLINE_BYTES ? 0 : bytes;
+    const size_t start = tensor_bytes(ndim), few = foreign || bytes > AG_INLINE_BYTES ? 0 : bytes;
     const size_t block = start + sizeof(ag__storage) + few;
     ag_tensor *t = ag__alloc(c, block);
     if (!t)
@@ -65,7 +63,7 @@ static ag_tensor *tensor_with_storage(ag_context *c, ag_dtype dtype, int ndim, s
     ag__storage *s = (ag__storage *)((char *)t + start);
     *s = (ag__storage){ .refs = 1, .data = s + 1, .bytes = bytes, .foreign = foreign,
                         .start = (uint32_t)start, .block = (uint32_t)block };
-    if (!foreign && bytes > TENSOR_INLINE_BYTES && !(s->data = ag__alloc(c, bytes))) {
+    if (!foreign && bytes > AG_INLINE_BYTES && !(s->data = ag__alloc(c, bytes))) {
         ag__free(c, t, block);
         return NULL;
     }
@@ -75,6 +73,11 @@ static ag_tensor *tensor_with_storage(ag_context *c, ag_dtype dtype, int ndim, s
 ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape)
 {
     const int64_t numel = ag__shape_numel((ag_ints){ shape, ndim });
+    ag__shape_text text;
+    /* A result may be wider than its operand, and that one expanded: more than memory can hold. */
+    if (AG_UNLIKELY(numel > INT64_MAX / (int64_t)ag__itemsize(dtype)))
+        return ag__fail(c, AG_ERR_SHAPE, "Storage size calculation overflowed with sizes=%s",
+                        ag__shape_string(&text, (ag_ints){ shape, ndim }));
     ag_tensor *t = tensor_with_storage(c, dtype, ndim, (size_t)numel * ag__itemsize(dtype), NULL);
     if (!t)
         return NULL;
@@ -279,6 +282,10 @@ double ag_at_index(ag_tensor *t, ag_ints index)
 {
     if (!t)
         return NAN;
+    if (index.n > 0 && !index.data) {
+        ag__fail(t->c, AG_ERR_VALUE, "ag_at: the list of indices is NULL");
+        return NAN;
+    }
     if (index.n != t->ndim) {
         ag__fail(t->c, AG_ERR_INDEX, "ag_at: %d indices for a tensor of %d dimensions", index.n,
                  t->ndim);

@@ -27,6 +27,8 @@ typedef struct ag__storage {
     uint32_t block;              /* bytes of that block */
 } ag__storage;
 
+enum { AG_INLINE_BYTES = 64 }; /* data up to this size lie in the tensor's block */
+
 enum {
     AG_T_REQUIRES_GRAD = 1, /* a leaf whose gradient is wanted, or the result of a recorded node */
     AG_T_NUMBER = 2,        /* stands for a number: takes its dtype from the other operand */

@@ -44,8 +44,6 @@ static bool optim_check_param(ag_context *c, ag_tensor *const *params, int i)
         return ag_fail(c, AG_ERR_VALUE, "optimizer: parameter %d belongs to another context", i);
     if (!ag_is_leaf(t))
         return ag_fail(c, AG_ERR_VALUE, "can't optimize a non-leaf Tensor (parameter %d)", i);
-    if (!ag_requires_grad(t))
-        return ag_fail(c, AG_ERR_VALUE, "optimizer: parameter %d does not require grad", i);
     if (ag_dtype_of(t) != AG_F32 && ag_dtype_of(t) != AG_F64)
         return ag_fail(c, AG_ERR_DTYPE, "optimizer: parameter %d is %s, expected float32 or "
                        "float64", i, ag_dtype_name(ag_dtype_of(t)));
