@@ -11,11 +11,23 @@
 #define C x[2]
 #define INDEX(shape, ...) ag_array(c, AG_VALUES(__VA_ARGS__), shape, .dtype = AG_I64)
 #define MASK(shape, ...) ag_array(c, AG_VALUES(__VA_ARGS__), shape, .dtype = AG_BOOL)
-#define WEIGHT ag_array(c, AG_VALUES(0.5, 2, 1.25), AG_SHAPE(3), .dtype = AG_F64)
+/* A loss of A with a weight for each of three classes. */
+#define WEIGHTED(loss, target, ...)                                                                \
+    weighted(ag_##loss, A, target,                                                                 \
+             (ag_loss_options){ .size = sizeof(ag_loss_options), __VA_ARGS__ })
 /* A row that has no public function: called with its attributes, or with an index beside A. */
 #define ROW(name, n, ...) ag__run1(ag__ops[AG_OP_##name], x, n, &(ag__attrs){ __VA_ARGS__ })
 #define INDEXED(name, index, ...)                                                                  \
     ag__binary(ag__ops[AG_OP_##name], A, index, &(ag__attrs){ __VA_ARGS__ })
+
+typedef ag_tensor *(*loss_fn)(ag_tensor *x, ag_tensor *target, const ag_loss_options *);
+
+static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_loss_options o)
+{
+    ag_context *c = ag_context_of(x);
+    o.weight = ag_array(c, AG_VALUES(0.5, 2, 1.25), AG_SHAPE(3), .dtype = AG_F64);
+    return o.weight ? loss(x, target, &o) : NULL;
+}
 
 #define SAMPLE(name, row, shapes, traits, expression)                                              \
     static ag_tensor *call_##name(ag_context *c, ag_tensor *const *x)                              \
@@ -149,6 +161,6 @@ bool sample_run(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
     (void)n, (void)m;
     if (!sample_views(use->s, use->l, in, x))
         return false;
-    out[0] = use->s->call(ag_context_of(in[0]), x);
+    out[0] = use->s->call(use->c, x);
     return out[0] != NULL;
 }

@@ -50,6 +50,7 @@ bool sample_views(const sample *s, layout l, ag_tensor *const *leaves, ag_tensor
 
 /* An ag_fn of the leaves, whose user pointer is one of these. */
 typedef struct {
+    ag_context *c;
     const sample *s;
     layout l;
 } sample_use;
