@@ -313,8 +313,8 @@ static const struct {
     bool (*run)(job *j);
 } in_place[] = { IN_PLACE(STEP) }, create[] = { CREATE(STEP) };
 
-/* Names are given first because a tensor keeps the record that holds its name, its gradient and its
- * place in the graph once it has one, even when the call that asked for it fails. */
+/* A tensor keeps the record that holds its name and its place in the graph once it has one, also when
+ * the call that asked for it fails; so the tensors below have theirs from the beginning. */
 
 /* A matrix that lies turned, and a row. */
 static void prepare_values(job *j)
@@ -333,7 +333,7 @@ static void prepare_graph(job *j)
     CHECK(j->leaf[0] = ag_exp(leaf));
     CHECK(j->leaf[1] = ag_array(j->c, AG_VALUES(2, 4, 8), AG_SHAPE(3), .dtype = AG_F64,
                                 .requires_grad = true));
-    CHECK(ag_set_name(j->leaf[0], "x") && ag_set_name(j->leaf[1], "b"));
+    CHECK(ag_set_name(j->leaf[0], "x") && ag_exp(j->leaf[1]));
     j->n = 2;
 }
 
