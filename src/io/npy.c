@@ -16,6 +16,7 @@ typedef struct {
     ag_context *c;
     const char *path;
     FILE *f;
+    long size; /* of the file */
     const char *at, *end; /* of the header that is left */
     const char *start;
     ag_dtype dtype;
@@ -28,6 +29,13 @@ static bool npy_bad(npy_reader *r, const char *what)
 {
     return ag_fail(r->c, AG_ERR_FORMAT, "ag_load_npy: %s: %s (header offset %d)", r->path, what,
                    (int)(r->at - r->start));
+}
+
+/* A read that gave too little: the system's doing, or the file's, of which `what` is wrong. */
+static bool npy_short(npy_reader *r, const char *what)
+{
+    return ferror(r->f) ? ag_fail(r->c, AG_ERR_IO, "ag_load_npy: %s: %s", r->path, strerror(errno))
+                        : npy_bad(r, what);
 }
 
 /* ---- the header's grammar ---- */
@@ -176,12 +184,12 @@ static size_t npy_header_length(npy_reader *r)
 {
     unsigned char b[12];
     if (fread(b, 1, 8, r->f) != 8 || memcmp(b, "\x93NUMPY", 6))
-        return npy_bad(r, "this is not a .npy file"), 0;
+        return npy_short(r, "this is not a .npy file"), 0;
     if (b[6] < 1 || b[6] > 3 || b[7] != 0)
         return npy_bad(r, "unknown format version"), 0;
     const size_t wide = b[6] == 1 ? 2 : 4;
     if (fread(b + 8, 1, wide, r->f) != wide)
-        return npy_bad(r, "the file ends in its header"), 0;
+        return npy_short(r, "the file ends in its header"), 0;
     size_t length = (size_t)b[8] | (size_t)b[9] << 8;
     if (wide == 4)
         length |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
@@ -208,14 +216,19 @@ static ag_tensor *npy_read_data(npy_reader *r)
         shape[i] = r->shape[r->fortran ? r->ndim - 1 - i : i];
     if (!ag__check_shape(r->c, "ag_load_npy", (ag_ints){ shape, r->ndim }, r->dtype))
         return NULL;
+    const size_t size = ag__itemsize(r->dtype);
+    const int64_t have = r->size - ftell(r->f);
+    const int64_t want = ag__shape_numel((ag_ints){ shape, r->ndim }) * (int64_t)size;
+    if (have != want) {
+        npy_bad(r, have < want ? "the data end before the shape says"
+                               : "there are more data than the shape says");
+        return NULL;
+    }
     ag_tensor *t = ag__tensor_new(r->c, r->dtype, r->ndim, shape);
     if (!t)
         return NULL;
-    const size_t size = ag__itemsize(r->dtype), n = (size_t)t->numel;
-    if (fread(t->storage->data, size, n, r->f) != n || fgetc(r->f) != EOF) {
-        npy_bad(r, ferror(r->f) ? "the data cannot be read"
-                   : feof(r->f) ? "the data end before the shape says"
-                                : "there are more data than the shape says");
+    if (fread(t->storage->data, size, (size_t)t->numel, r->f) != (size_t)t->numel) {
+        npy_short(r, "the data end before the shape says");
         ag__tensor_unref(t);
         return NULL;
     }
@@ -249,7 +262,7 @@ static ag_tensor *npy_read(npy_reader *r)
     r->at = r->start = header;
     r->end = header + length;
     if (fread(header, 1, length, r->f) != length)
-        npy_bad(r, "the file ends in its header");
+        npy_short(r, "the file ends in its header");
     else if (npy_header(r))
         t = npy_read_data(r);
     ag__free(r->c, header, length);
@@ -267,7 +280,8 @@ ag_tensor *ag_load_npy(ag_context *c, const char *path)
     if (!r.f)
         return ag__fail(c, AG_ERR_IO, "ag_load_npy: %s: %s", path, strerror(errno));
     ag_tensor *t = NULL;
-    if (fseek(r.f, 0, SEEK_END) != 0 || ftell(r.f) < 0 || fseek(r.f, 0, SEEK_SET) != 0)
+    if (fseek(r.f, 0, SEEK_END) != 0 || (r.size = ftell(r.f)) < 0 ||
+        fseek(r.f, 0, SEEK_SET) != 0)
         ag__fail(c, AG_ERR_IO, "ag_load_npy: %s: not a regular file", path);
     else
         t = npy_read(&r);
