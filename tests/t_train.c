@@ -349,6 +349,18 @@ static void t_fans_count_the_receptive_field(ag_context *c)
     CHECK(largest <= bound * (1 + 1e-6) && largest > 0.95 * bound);
 }
 
+static void t_filling_asks_for_no_memory(ag_context *c)
+{
+    ag_tensor *x = ag_zeros(c, AG_SHAPE(3, 4), .requires_grad = true);
+    CHECK(x);
+    ag_memory_fail_at(c, 1, true);
+    const bool filled = ag_uniform_(x, 0, 1) && ag_normal_(x, 0, 1) && ag_kaiming_uniform_(x, 0) &&
+                        ag_kaiming_normal_(x, 0) && ag_xavier_uniform_(x, 1) &&
+                        ag_xavier_normal_(x, 1);
+    ag_memory_fail_at(c, 0, false);
+    CHECK(filled);
+}
+
 static void t_bad_initialisers(ag_context *c)
 {
     ag_tensor *x = ag_ones(c, AG_SHAPE(3)), *i = ag_ones(c, AG_SHAPE(3, 3), .dtype = AG_I64);
@@ -381,5 +393,6 @@ int main(int argc, char **argv)
                TEST(t_construction_survives_lack_of_memory),
                TEST(t_initialisers_follow_their_formulas),
                TEST(t_same_seed_same_numbers_whatever_the_strides),
-               TEST(t_fans_count_the_receptive_field), TEST(t_bad_initialisers));
+               TEST(t_fans_count_the_receptive_field), TEST(t_filling_asks_for_no_memory),
+               TEST(t_bad_initialisers));
 }
