@@ -73,6 +73,25 @@ static void t_ending_a_scope_ends_those_inside(ag_context *c)
     CHECK_CLOSE(ag_at(x, 2), 1, 0);
 }
 
+/* The memory of an ended scope must not become anything else while somebody may end it again. */
+static void t_a_scope_may_end_twice(ag_context *c)
+{
+    ag_scope *outer = ag_scope_begin(c), *inner = outer ? ag_scope_begin(c) : NULL;
+    CHECK(inner);
+    ag_scope_end(outer);
+    ag_tensor *x[40];
+    for (int i = 0; i < 40; i++) { /* blocks of all small sizes */
+        char name[8 * 40 + 1] = { 0 };
+        memset(name, 'x', (size_t)(8 * i));
+        CHECK(x[i] = ag_ones(c, AG_SHAPE(i)));
+        CHECK(ag_set_name(x[i], name));
+    }
+    ag_scope_end(inner);
+    ag_scope_end(outer);
+    for (int i = 0; i < 40; i++)
+        CHECK_INT((int64_t)strlen(ag_name(x[i])), 8 * i);
+}
+
 static void t_keep_moves_one_scope_outwards(ag_context *c)
 {
     ag_tensor *once = NULL, *twice = NULL;
@@ -433,10 +452,10 @@ static void t_the_first_error_stays(ag_context *unused)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_a_scope_takes_its_tensors_along), TEST(t_ending_a_scope_ends_those_inside),
-               TEST(t_keep_moves_one_scope_outwards), TEST(t_drop_gives_up_at_once),
-               TEST(t_a_graph_outlives_the_scope_of_its_parts), TEST(t_retain_goes_beyond_scopes),
-               TEST(t_blocks_end_on_every_way_out), TEST(t_closing_ends_everything),
-               TEST(t_retained_tensors_outlive_their_context),
+               TEST(t_a_scope_may_end_twice), TEST(t_keep_moves_one_scope_outwards),
+               TEST(t_drop_gives_up_at_once), TEST(t_a_graph_outlives_the_scope_of_its_parts),
+               TEST(t_retain_goes_beyond_scopes), TEST(t_blocks_end_on_every_way_out),
+               TEST(t_closing_ends_everything), TEST(t_retained_tensors_outlive_their_context),
                TEST(t_borrowed_memory_is_given_back_once),
                TEST(t_borrowing_that_fails_calls_nothing),
                TEST(t_shared_values_are_the_same_values), TEST(t_every_byte_of_a_tensor_comes_back),

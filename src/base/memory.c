@@ -125,6 +125,13 @@ static bool memory_fault(ag__memory *m)
     return true;
 }
 
+static void memory_count(ag__memory *m, size_t bytes)
+{
+    m->current += bytes;
+    if (m->current > m->peak)
+        m->peak = m->current;
+}
+
 void *ag__alloc(ag_context *c, size_t bytes)
 {
     ag__memory *m = &c->memory;
@@ -136,9 +143,7 @@ void *ag__alloc(ag_context *c, size_t bytes)
     if (AG_UNLIKELY(!p))
         return ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
     memory_show(p, bytes);
-    m->current += bytes;
-    if (m->current > m->peak)
-        m->peak = m->current;
+    memory_count(m, bytes);
     return p;
 }
 
@@ -164,6 +169,23 @@ void ag__free(ag_context *c, void *p, size_t bytes)
     m->large[class] = b;
     m->cached += rounded;
     memory_hide(b + 1, rounded - sizeof *b);
+}
+
+void ag__set_aside(ag_context *c, size_t bytes)
+{
+    c->memory.current -= bytes;
+    c->memory.cached += bytes;
+}
+
+bool ag__take_back(ag_context *c, size_t bytes)
+{
+    ag__memory *m = &c->memory;
+    m->allocations++;
+    if (AG_UNLIKELY(memory_fault(m)))
+        return ag_fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
+    m->cached -= bytes;
+    memory_count(m, bytes);
+    return true;
 }
 
 void *ag__alloc_apart(ag_context *c, size_t bytes)
