@@ -25,7 +25,7 @@ typedef ag_tensor *(*loss_fn)(ag_tensor *x, ag_tensor *target, const ag_loss_opt
 static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_loss_options o)
 {
     ag_context *c = ag_context_of(x);
-    o.weight = ag_array(c, AG_VALUES(0.5, 2, 1.25), AG_SHAPE(3), .dtype = AG_F64);
+    o.weight = ag_array(c, AG_VALUES(0.5, 2, 1.25), AG_SHAPE(3), .dtype = ag_dtype_of(x));
     return o.weight ? loss(x, target, &o) : NULL;
 }
 
@@ -158,9 +158,12 @@ bool sample_run(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
 {
     const sample_use *use = user;
     ag_tensor *x[SAMPLE_MAX_OPERANDS] = { NULL };
-    (void)n, (void)m;
+    (void)m;
     if (!sample_views(use->s, use->l, in, x))
         return false;
+    for (int k = 0; k < n && use->half; k++)
+        if (!(x[k] = ag_to(x[k], AG_F16)))
+            return false;
     out[0] = use->s->call(use->c, x);
     return out[0] != NULL;
 }

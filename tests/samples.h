@@ -53,6 +53,7 @@ typedef struct {
     ag_context *c;
     const sample *s;
     layout l;
+    bool half; /* the operands are converted to f16 */
 } sample_use;
 bool sample_run(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user);
 

@@ -225,16 +225,18 @@ static void check_row(ag_context *c, int row)
     check_call(&j);
 }
 
+/* Dense, turned, and in half precision, which passes through buffers of float32. */
 static void check_sample(ag_context *c, const sample *s)
 {
-    for (int turned = 0; turned < 2; turned++) {
-        const layout l = turned ? LAYOUT_TURNED : LAYOUT_DENSE;
-        sample_use use = { c, s, l };
-        job j = { .name = s->name, .c = c, .fn = sample_run, .user = &use };
-        if (turned && s->traits & PLAIN)
+    sample_use use[] = { { c, s, LAYOUT_DENSE, false },
+                         { c, s, LAYOUT_TURNED, false },
+                         { c, s, LAYOUT_DENSE, true } };
+    for (int i = 0; i < 3; i++) {
+        job j = { .name = s->name, .c = c, .fn = sample_run, .user = &use[i] };
+        if (i == 1 && s->traits & PLAIN)
             continue;
         j.n = sample_operands(s);
-        sample_leaves(c, s, l, j.leaf);
+        sample_leaves(c, s, use[i].l, j.leaf);
         check_call(&j);
     }
 }

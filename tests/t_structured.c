@@ -13,7 +13,7 @@
 static void check_derivatives(ag_context *c, const sample *s, layout l)
 {
     ag_tensor *leaves[SAMPLE_MAX_OPERANDS];
-    sample_use use = { c, s, l };
+    sample_use use = { c, s, l, false };
     const int n = sample_operands(s);
     sample_leaves(c, s, l, leaves);
     for (int k = 0; k < n; k++)
