@@ -11,6 +11,7 @@
 #define C x[2]
 #define INDEX(shape, ...) ag_array(c, AG_VALUES(__VA_ARGS__), shape, .dtype = AG_I64)
 #define MASK(shape, ...) ag_array(c, AG_VALUES(__VA_ARGS__), shape, .dtype = AG_BOOL)
+#define ONES ag_ones(c, AG_SHAPE(1, 2), .dtype = ag_dtype_of(A))
 /* A loss of A with a weight for each of three classes. */
 #define WEIGHTED(loss, target, ...)                                                                \
     weighted(ag_##loss, A, target,                                                                 \
