@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { FAULT_ALL = 1500, FAULT_STRIDE = 24, WATCH_MAX = 16, PATH_MAX_LENGTH = 512 };
+enum { FAULT_ALL = 1500, FAULT_STRIDE = 24, WATCH_MAX = 16, DEFER_MAX = 32, PATH_MAX_LENGTH = 512 };
 
 /* The test that is running. */
 static struct {
@@ -192,6 +192,32 @@ void harness_error(const char *file, int line, const char *text, bool succeeded,
     ag_error_clear(now.c);
 }
 
+/* ---- what a test holds ---- */
+
+static struct {
+    void (*release)(void *what);
+    void *what;
+} defers[DEFER_MAX];
+static int n_defers;
+
+void harness_defer(void (*release)(void *what), void *what)
+{
+    if (n_defers == DEFER_MAX) {
+        release(what);
+        FAIL("more than %d releases wait for the end", DEFER_MAX);
+    }
+    defers[n_defers].release = release;
+    defers[n_defers++].what = what;
+}
+
+static void defer_run(void)
+{
+    while (n_defers > 0) {
+        n_defers--;
+        defers[n_defers].release(defers[n_defers].what);
+    }
+}
+
 /* ---- memory that is counted ---- */
 
 static size_t memory_held;
@@ -225,9 +251,10 @@ static void harness_open(void)
 
 static void harness_close_context(const char *what)
 {
+    n_watches = 0;
+    defer_run();
     ag_close(now.c);
     now.c = NULL;
-    n_watches = 0;
     if (memory_held) {
         print_error("%s: %zu bytes were not given back\n", what, memory_held);
         _fail(__FILE__, __LINE__);
@@ -284,6 +311,7 @@ static int harness_teardown(void **state)
 {
     (void)state;
     now.faulty = false;
+    defer_run();
     ag_close(now.c);
     now.c = NULL;
     return 0;

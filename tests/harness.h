@@ -80,6 +80,8 @@ void harness_error(const char *file, int line, const char *text, bool succeeded,
 void harness_watch(ag_tensor *t);
 void harness_unwatch(void);
 
+/* release(what) when the test ends, in whatever way, before its context closes. */
+void harness_defer(void (*release)(void *what), void *what);
 /* Whether this is a run in which memory fails, for tests that must leave something out then. */
 bool harness_faults(void);
 /* A path in a folder of this program's own, which goes when the program ends. */

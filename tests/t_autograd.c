@@ -1,8 +1,6 @@
 /* The dynamic graph: values, gradients, freeing, and the sentences of its errors. */
 #include "harness.h"
 
-#include <stdio.h>
-
 static ag_tensor *leaf(ag_context *c, double v)
 {
     return ag_scalar(c, v, .dtype = AG_F64, .requires_grad = true);
@@ -181,29 +179,6 @@ static void t_scopes_end_once(ag_context *c)
     CHECK(leaf(c, 3));
 }
 
-static void t_writes_the_graph(ag_context *c)
-{
-    static char text[1024];
-    ag_tensor *x = ag_ones(c, AG_SHAPE(2, 3), .requires_grad = true);
-    CHECK(ag_set_name(x, "a \"name\""));
-    ag_tensor *y = ag_mul(x, x);
-    CHECK(ag_write_dot(ag_sum(y), harness_path("graph.dot")));
-    FILE *f = fopen(harness_path("graph.dot"), "r");
-    CHECK(f);
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    CHECK_TEXT(text, "digraph autograd {\n"
-                     "  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n"
-                     "  n1 [label=\"SumBackward0\\n[]\"];\n"
-                     "  n1 -> n2;\n"
-                     "  n2 [label=\"MulBackward0\\n[2, 3]\"];\n"
-                     "  n2 -> n3;\n"
-                     "  n2 -> n3;\n"
-                     "  n3 [label=\"AccumulateGrad\\na \\\"name\\\"\\n[2, 3]\", fillcolor=lightblue];\n"
-                     "}\n");
-    CHECK_ERROR(ag_write_dot(y, harness_path("no/folder.dot")), AG_ERR_IO, "ag_write_dot: ");
-}
-
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_founding_example), TEST(t_gradients_accumulate), TEST(t_third_derivative),
@@ -211,6 +186,5 @@ int main(int argc, char **argv)
                TEST(t_inputs_prune), TEST(t_unused_input), TEST(t_root_errors),
                TEST(t_retain_grad), TEST(t_shapes_that_do_not_broadcast), TEST(t_long_chain),
                TEST(t_names_of_nodes), TEST(t_warnings_come_once),
-               TEST(t_accumulates_beside_an_expanded_gradient), TEST(t_scopes_end_once),
-               TEST(t_writes_the_graph));
+               TEST(t_accumulates_beside_an_expanded_gradient), TEST(t_scopes_end_once));
 }

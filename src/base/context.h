@@ -35,7 +35,7 @@ struct ag_context {
     ag__memory memory;
     ag_scope root;         /* the outermost scope */
     ag_scope *scope;       /* the innermost one */
-    ag_scope *ended;       /* scopes to be used again, linked by `parent` */
+    ag_scope *spare;       /* ended ones, linked by `parent`: see scope.c */
     bool grad_enabled;     /* record nodes */
     bool inference;        /* inference mode */
     bool closed;

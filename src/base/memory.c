@@ -8,6 +8,22 @@
 
 enum { SLAB_FIRST = 64 * 1024, SLAB_LAST = 4 * 1024 * 1024, ALIGNMENT = 64 };
 
+/* The address sanitizer sees blocks of the allocator only. These tell it which parts of them are in
+ * use; what is not also holds bytes that make NaN, so that values nobody wrote show. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+static void memory_hide(void *p, size_t bytes)
+{
+    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+    memset(p, 0xff, bytes);
+    ASAN_POISON_MEMORY_REGION(p, bytes);
+}
+static void memory_show(void *p, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(p, bytes); }
+#else
+static void memory_hide(void *p, size_t bytes) { (void)p, (void)bytes; }
+static void memory_show(void *p, size_t bytes) { (void)p, (void)bytes; }
+#endif
+
 /* A block from the user's allocator remembers where it really starts, right before its data. */
 typedef struct { void *start; size_t bytes; } memory_origin;
 
@@ -31,6 +47,7 @@ static void memory_system_free(const ag_allocator *allocator, void *p)
 {
     memory_origin origin;
     memcpy(&origin, (char *)p - sizeof origin, sizeof origin);
+    memory_show(origin.start, origin.bytes);
     allocator->release(origin.start, origin.bytes, allocator->user);
 }
 
@@ -71,6 +88,7 @@ static void *memory_small_alloc(ag__memory *m, int class)
         m->slabs = slab;
         m->slab_at = (char *)slab + ALIGNMENT;
         m->slab_end = (char *)slab + m->slab_bytes;
+        memory_hide(m->slab_at, m->slab_bytes - ALIGNMENT);
         if (m->slab_bytes < SLAB_LAST)
             m->slab_bytes *= 2;
     }
@@ -124,6 +142,7 @@ void *ag__alloc(ag_context *c, size_t bytes)
                                   : memory_large_alloc(m, bytes);
     if (AG_UNLIKELY(!p))
         return ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
+    memory_show(p, bytes);
     memory_count(m, bytes);
     return p;
 }
@@ -134,12 +153,14 @@ void ag__free(ag_context *c, void *p, size_t bytes)
         return;
     ag__memory *m = &c->memory;
     ag__block *b = p;
+    memory_show(b, sizeof *b); /* what was in use may be shorter */
     m->current -= bytes;
     if (bytes <= AG_SMALL_MAX) {
         int class = (int)((bytes + 15) / 16) + !bytes;
         b->next = m->small[class];
         m->small[class] = b;
         m->cached += (size_t)class * 16;
+        memory_hide(b + 1, (size_t)class * 16 - sizeof *b);
         return;
     }
     size_t rounded = 0;
@@ -147,6 +168,24 @@ void ag__free(ag_context *c, void *p, size_t bytes)
     b->next = m->large[class];
     m->large[class] = b;
     m->cached += rounded;
+    memory_hide(b + 1, rounded - sizeof *b);
+}
+
+void ag__set_aside(ag_context *c, size_t bytes)
+{
+    c->memory.current -= bytes;
+    c->memory.cached += bytes;
+}
+
+bool ag__take_back(ag_context *c, size_t bytes)
+{
+    ag__memory *m = &c->memory;
+    m->allocations++;
+    if (AG_UNLIKELY(memory_fault(m)))
+        return ag_fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
+    m->cached -= bytes;
+    memory_count(m, bytes);
+    return true;
 }
 
 void *ag__alloc_apart(ag_context *c, size_t bytes)
@@ -159,18 +198,6 @@ void *ag__alloc_apart(ag_context *c, size_t bytes)
 }
 
 void ag__free_apart(const ag_allocator *allocator, void *p) { memory_system_free(allocator, p); }
-
-void ag__memory_park(ag__memory *m, size_t bytes)
-{
-    m->current -= bytes;
-    m->cached += bytes;
-}
-
-void ag__memory_unpark(ag__memory *m, size_t bytes)
-{
-    m->cached -= bytes;
-    memory_count(m, bytes);
-}
 
 static void memory_free_list(ag__memory *m, ag__block *b)
 {

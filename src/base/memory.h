@@ -45,9 +45,10 @@ void ag__free(ag_context *c, void *p, size_t bytes);
 /* A block straight from the allocator, aligned to 64 bytes, which anybody may free in any thread. */
 void *ag__alloc_apart(ag_context *c, size_t bytes);
 void ag__free_apart(const ag_allocator *allocator, void *p);
-/* A block that its owner keeps for itself stops and starts again to count as in use. */
-void ag__memory_park(ag__memory *m, size_t bytes);
-void ag__memory_unpark(ag__memory *m, size_t bytes);
+/* For those who keep a free block of theirs for its next use: it counts as cached in between, and
+ * taking it back is a request like any other, which may fail. */
+void ag__set_aside(ag_context *c, size_t bytes);
+bool ag__take_back(ag_context *c, size_t bytes);
 /* A copy of text[0..length) that the user frees with ag_free; it outlives the context. */
 char *ag__string(ag_context *c, const char *text, size_t length);
 /* False when a * b or a + b would overflow. */

@@ -2,8 +2,8 @@
  * Scopes: each tensor that the user can see sits in the ring of one scope, which owns one reference
  * to it. Moving it to another scope or out of all scopes is unlinking and linking: O(1).
  *
- * The record of an ended scope stays one, to be used for the next: ending a scope twice looks at a
- * record that is not open, and does nothing.
+ * An ended scope waits in the context for the next one and never becomes anything else, so that
+ * ending it again (as AG_SCOPE does when an outer scope ended inside its block) finds its context.
  */
 #include "context.h"
 #include "error.h"
@@ -39,19 +39,20 @@ static void scope_open(ag_scope *s, ag_context *c, bool bracket)
     c->scope = s;
 }
 
-static ag_scope *scope_new(ag_context *c)
+static ag_scope *scope_take(ag_context *c)
 {
-    ag_scope *s = c->ended;
+    ag_scope *s = c->spare;
     if (!s)
         return ag__alloc(c, sizeof *s);
-    c->ended = s->parent;
-    ag__memory_unpark(&c->memory, sizeof *s);
+    if (!ag__take_back(c, sizeof *s))
+        return NULL;
+    c->spare = s->parent;
     return s;
 }
 
 ag_scope *ag_scope_begin(ag_context *c)
 {
-    ag_scope *s = c ? scope_new(c) : NULL;
+    ag_scope *s = c ? scope_take(c) : NULL;
     if (s)
         scope_open(s, c, false);
     return s;
@@ -65,9 +66,9 @@ static void scope_close(ag_context *c)
     c->scope = s->parent;
     if (s->bracket)
         return;
-    s->parent = c->ended;
-    c->ended = s;
-    ag__memory_park(&c->memory, sizeof *s);
+    s->parent = c->spare;
+    c->spare = s;
+    ag__set_aside(c, sizeof *s);
 }
 
 /* True when s is open and no bracket stands inside it. */

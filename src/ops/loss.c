@@ -260,8 +260,10 @@ static bool nll_loss_vjp(ag__rule *r)
     ag_tensor *counts, *safe;
     if (!loss_targets(target, r->attrs->i[1], &counts, &safe))
         return false;
-    ag_tensor *factor = ag_to(counts, (ag_dtype)g->dtype);
-    if (weight) {
+    ag_tensor *factor;
+    if (!weight) {
+        factor = ag_to(counts, (ag_dtype)g->dtype);
+    } else {
         ag_tensor *each = ag_index_select(weight, 0, ag_reshape(safe, AG_SHAPE(safe->numel)));
         each = ag_reshape(each, ag__sizes(target));
         factor = each ? (ag_where)(counts, each, ag__number(each, 0)) : NULL;

@@ -1,0 +1,64 @@
+/* Graphs drawn for Graphviz. */
+#include "harness.h"
+
+#include <stdio.h>
+
+static char text[65536];
+static const char *read_text(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    CHECK(f);
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    return text;
+}
+
+static void t_writes_the_graph(ag_context *c)
+{
+    ag_tensor *x = ag_ones(c, AG_SHAPE(2, 3), .requires_grad = true);
+    CHECK(ag_set_name(x, "a \"name\""));
+    ag_tensor *y = ag_mul(x, x);
+    CHECK(ag_write_dot(ag_sum(y), harness_path("graph.dot")));
+    CHECK_TEXT(read_text(harness_path("graph.dot")),
+               "digraph autograd {\n"
+               "  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n"
+               "  n1 [label=\"SumBackward0\\n[]\"];\n"
+               "  n1 -> n2;\n"
+               "  n2 [label=\"MulBackward0\\n[2, 3]\"];\n"
+               "  n2 -> n3;\n"
+               "  n2 -> n3;\n"
+               "  n3 [label=\"AccumulateGrad\\na \\\"name\\\"\\n[2, 3]\", fillcolor=lightblue];\n"
+               "}\n");
+    CHECK(ag_write_dot(x, harness_path("leaf.dot")));
+    CHECK(strstr(read_text(harness_path("leaf.dot")), "tensor [2, 3]"));
+}
+
+/* More nodes than the writer's first table holds, each of them once. */
+static void t_a_graph_of_many_nodes(ag_context *c)
+{
+    ag_tensor *y = ag_scalar(c, 1, .requires_grad = true);
+    for (int i = 0; i < 200; i++)
+        y = ag_mul(y, y);
+    CHECK(y);
+    CHECK(ag_write_dot(y, harness_path("long.dot")));
+    int nodes = 0;
+    for (const char *at = read_text(harness_path("long.dot")); (at = strstr(at, "label=")); at++)
+        nodes++;
+    CHECK_INT(nodes, 201);
+}
+
+static void t_graphs_that_cannot_be_written(ag_context *c)
+{
+    ag_tensor *x = ag_ones(c, AG_SHAPE(2));
+    CHECK(x);
+    CHECK_ERROR(ag_write_dot(x, harness_path("no/where.dot")), AG_ERR_IO, "where.dot");
+    CHECK_ERROR(ag_write_dot(x, NULL), AG_ERR_VALUE, "path is NULL");
+    CHECK(!ag_write_dot(NULL, "x"));
+}
+
+int main(int argc, char **argv)
+{
+    return RUN(TEST(t_writes_the_graph), TEST(t_a_graph_of_many_nodes),
+               TEST(t_graphs_that_cannot_be_written));
+}
