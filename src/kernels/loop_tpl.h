@@ -1,73 +1,103 @@
 /*
- * Loops over elements of type T, given the function of one element. They are inlined into the
- * function of each row, where that function is known, so that the compiler sees plain arithmetic.
+ * Loops over arrays of T by vectors V of LANES_N elements, given the function of one vector. They are
+ * inlined into the function of each row, where that function is known, so that the compiler sees
+ * plain arithmetic. A gradient that does not use an operand does not load it either.
+ *
+ * A single element is taken by all lanes, and one of them is stored. That costs a loop two branches
+ * and saves the hottest calls of all, those on one-element tensors, everything else.
  */
-#define AG__INLINE static inline __attribute__((always_inline))
+typedef V AG__FN(fn1)(V a, double P, double Q);
+typedef V AG__FN(fn2)(V a, V b, double P, double Q);
+typedef V AG__FN(fn3)(V a, V b, V c, double P, double Q);
+typedef VM AG__FN(test)(V a, V b);
+typedef V AG__FN(fng)(V g, V a, V b, V c, V y, double P, double Q);
 
-typedef T AG__FN(fn1)(T a, double P, double Q);
-typedef T AG__FN(fn2)(T a, T b, double P, double Q);
-typedef T AG__FN(fn3)(T a, T b, T c, double P, double Q);
-typedef int AG__FN(test)(T a, T b);
-typedef T AG__FN(fng)(T g, T a, T b, T c, T y, double P, double Q);
-
-#define AG__ELEMENT(k) (*(const T *)(d[k] + i * s[k]))
-
-AG__INLINE void AG__FN(loop1)(int64_t n, char *const *d, const int64_t *s, double P, double Q,
-                              AG__FN(fn1) *f)
+AG__INLINE V AG__FN(first)(const T *x, int64_t n)
 {
-    if (s[0] == sizeof(T) && s[1] == sizeof(T)) {
-        T *restrict y = (T *)d[0];
-        const T *a = (const T *)d[1];
-        for (int64_t i = 0; i < n; i++)
-            y[i] = f(a[i], P, Q);
-        return;
+    return n == 1 ? AG__FN(splat)(*x) : AG__FN(load)(x);
+}
+
+/* Stores what belongs to element *i and steps on; false at the end. */
+AG__INLINE bool AG__FN(next)(T *y, int64_t *i, int64_t n, V v)
+{
+    if (n - *i < LANES_N)
+        return y[*i] = v[0], false;
+    AG__FN(store)(y + *i, v);
+    return (*i += LANES_N) < n;
+}
+AG__INLINE bool AG__FN(next_test)(uint8_t *y, int64_t *i, int64_t n, VM m)
+{
+    if (n - *i < LANES_N)
+        return y[*i] = m[0] & 1, false;
+    AG__FN(store_test)(y + *i, m);
+    return (*i += LANES_N) < n;
+}
+
+AG__INLINE void AG__FN(loop1)(int64_t n, char *const *d, double P, double Q, AG__FN(fn1) *f)
+{
+    T *out = (T *)d[0];
+    const T *pa = (const T *)d[1];
+    int64_t i = 0;
+    V a = AG__FN(first)(pa, n);
+    AG__ROLLED
+    while (AG__FN(next)(out, &i, n, f(a, P, Q)))
+        a = AG__FN(load)(pa + i);
+}
+
+AG__INLINE void AG__FN(loop2)(int64_t n, char *const *d, double P, double Q, AG__FN(fn2) *f)
+{
+    T *out = (T *)d[0];
+    const T *pa = (const T *)d[1], *pb = (const T *)d[2];
+    int64_t i = 0;
+    V a = AG__FN(first)(pa, n), b = AG__FN(first)(pb, n);
+    AG__ROLLED
+    while (AG__FN(next)(out, &i, n, f(a, b, P, Q))) {
+        a = AG__FN(load)(pa + i);
+        b = AG__FN(load)(pb + i);
     }
-    for (int64_t i = 0; i < n; i++)
-        *(T *)(d[0] + i * s[0]) = f(AG__ELEMENT(1), P, Q);
 }
 
-AG__INLINE void AG__FN(loop2)(int64_t n, char *const *d, const int64_t *s, double P, double Q,
-                              AG__FN(fn2) *f)
+AG__INLINE void AG__FN(loop3)(int64_t n, char *const *d, double P, double Q, AG__FN(fn3) *f)
 {
-    T *y = (T *)d[0];
-    const T *a = (const T *)d[1], *b = (const T *)d[2];
-    if (s[0] == sizeof(T) && s[1] == sizeof(T) && s[2] == sizeof(T))
-        for (int64_t i = 0; i < n; i++)
-            y[i] = f(a[i], b[i], P, Q);
-    else
-        for (int64_t i = 0; i < n; i++)
-            *(T *)(d[0] + i * s[0]) = f(AG__ELEMENT(1), AG__ELEMENT(2), P, Q);
-}
-
-AG__INLINE void AG__FN(loop3)(int64_t n, char *const *d, const int64_t *s, double P, double Q,
-                              AG__FN(fn3) *f)
-{
-    for (int64_t i = 0; i < n; i++)
-        *(T *)(d[0] + i * s[0]) = f(AG__ELEMENT(1), AG__ELEMENT(2), AG__ELEMENT(3), P, Q);
-}
-
-AG__INLINE void AG__FN(loop_test)(int64_t n, char *const *d, const int64_t *s, AG__FN(test) *f)
-{
-    for (int64_t i = 0; i < n; i++)
-        *(uint8_t *)(d[0] + i * s[0]) = (uint8_t)f(AG__ELEMENT(1), AG__ELEMENT(2));
-}
-
-AG__INLINE void AG__FN(loop_gradient)(int64_t n, char *const *d, const int64_t *s, double P, double Q,
-                                      AG__FN(fng) *f)
-{
-    const int64_t w = sizeof(T);
-    if (s[0] == w && s[1] == w && s[2] == w && s[3] == w && s[4] == w && s[5] == w) {
-        T *restrict out = (T *)d[0];
-        const T *g = (const T *)d[1], *a = (const T *)d[2], *b = (const T *)d[3],
-                *c = (const T *)d[4], *y = (const T *)d[5];
-        for (int64_t i = 0; i < n; i++)
-            out[i] = f(g[i], a[i], b[i], c[i], y[i], P, Q);
-        return;
+    T *out = (T *)d[0];
+    const T *pa = (const T *)d[1], *pb = (const T *)d[2], *pc = (const T *)d[3];
+    int64_t i = 0;
+    V a = AG__FN(first)(pa, n), b = AG__FN(first)(pb, n), c = AG__FN(first)(pc, n);
+    AG__ROLLED
+    while (AG__FN(next)(out, &i, n, f(a, b, c, P, Q))) {
+        a = AG__FN(load)(pa + i);
+        b = AG__FN(load)(pb + i);
+        c = AG__FN(load)(pc + i);
     }
-    for (int64_t i = 0; i < n; i++)
-        *(T *)(d[0] + i * s[0]) = f(AG__ELEMENT(1), AG__ELEMENT(2), AG__ELEMENT(3), AG__ELEMENT(4),
-                                    AG__ELEMENT(5), P, Q);
 }
 
-#undef AG__ELEMENT
-#undef AG__INLINE
+AG__INLINE void AG__FN(loop_test)(int64_t n, char *const *d, AG__FN(test) *f)
+{
+    uint8_t *out = (uint8_t *)d[0];
+    const T *pa = (const T *)d[1], *pb = (const T *)d[2];
+    int64_t i = 0;
+    V a = AG__FN(first)(pa, n), b = AG__FN(first)(pb, n);
+    AG__ROLLED
+    while (AG__FN(next_test)(out, &i, n, f(a, b))) {
+        a = AG__FN(load)(pa + i);
+        b = AG__FN(load)(pb + i);
+    }
+}
+
+AG__INLINE void AG__FN(loop_gradient)(int64_t n, char *const *d, double P, double Q, AG__FN(fng) *f)
+{
+    T *out = (T *)d[0];
+    const T *pg = (const T *)d[1], *pa = (const T *)d[2], *pb = (const T *)d[3],
+            *pc = (const T *)d[4], *py = (const T *)d[5];
+    int64_t i = 0;
+    V g = AG__FN(first)(pg, n), a = AG__FN(first)(pa, n), b = AG__FN(first)(pb, n),
+      c = AG__FN(first)(pc, n), y = AG__FN(first)(py, n);
+    AG__ROLLED
+    while (AG__FN(next)(out, &i, n, f(g, a, b, c, y, P, Q))) {
+        g = AG__FN(load)(pg + i);
+        a = AG__FN(load)(pa + i);
+        b = AG__FN(load)(pb + i);
+        c = AG__FN(load)(pc + i);
+        y = AG__FN(load)(py + i);
+    }
+}

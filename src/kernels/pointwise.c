@@ -1,29 +1,36 @@
 /*
  * Readings `value kernel` and `gradient kernel` of the operation table: the rows' expressions become
- * loops for float, double and int64_t. The other dtypes are converted to one of these by the block
- * (ops/pointwise.c).
+ * loops for float and double by vectors, and for int64_t. The other dtypes are converted to one of
+ * these by the block (ops/pointwise.c).
+ *
+ * The loops of float and double are compiled for each instruction set, on x86-64 three; the processor
+ * is asked at each call (the compiler keeps the answer). Operations that are rounded exactly give the
+ * same bits in all sets: none fuses a multiplication with an addition.
  */
 #include "pointwise.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "special.h"
 
-#define AG__CLASS_N(...) __VA_ARGS__
-#define AG__CLASS_F(...) __VA_ARGS__
+#define AG__INLINE static inline __attribute__((always_inline))
+#define AG__NOINLINE __attribute__((noinline))
+#ifdef __clang__ /* loops of vectors gain nothing from being unrolled, and there are thousands */
+#define AG__ROLLED _Pragma("clang loop unroll(disable) vectorize(disable)")
+#else
+#define AG__ROLLED _Pragma("GCC unroll 1")
+#endif
+
+/* ---- scalars ---- */
 
 #define T float
 #define M(name) name##f
 #define AG__FN(name) f32_##name
 #define AG__HUGEST FLT_MAX
 #include "scalar_tpl.h"
-#include "loop_tpl.h"
-#include "../ops/readings/scalar.h"
-#include "rows_value_tpl.h"
-#include "rows_gradient_tpl.h"
-#include "../ops/readings/end.h"
 #undef T
 #undef M
 #undef AG__FN
@@ -34,53 +41,111 @@
 #define AG__FN(name) f64_##name
 #define AG__HUGEST DBL_MAX
 #include "scalar_tpl.h"
-#include "loop_tpl.h"
-#include "../ops/readings/scalar.h"
-#include "rows_value_tpl.h"
-#include "rows_gradient_tpl.h"
-#include "../ops/readings/end.h"
 #undef T
 #undef M
 #undef AG__FN
 #undef AG__HUGEST
 
-#undef AG__CLASS_F
+#define AG__CLASS_N(...) __VA_ARGS__
 #define AG__CLASS_F(...)
 #define T int64_t
+#define V int64_t
+#define VM int
 #define AG__FN(name) i64_##name
 #include "integer_tpl.h"
-#include "loop_tpl.h"
 #include "../ops/readings/integer.h"
 #include "rows_value_tpl.h"
 #include "../ops/readings/end.h"
 #undef T
+#undef V
+#undef VM
 #undef AG__FN
-#undef AG__CLASS_N
 #undef AG__CLASS_F
 
-/* ---- the table of all loops ---- */
+/* ---- sets ---- */
 
-#define AG__I64_N(name) i64_l_##name
-#define AG__I64_F(name) NULL
-#define AG__VALUES(name, class) .value = { f32_l_##name, f64_l_##name, AG__I64_##class(name) }
-#define AG__GRADS(name, k) { f32_lg##k##_##name, f64_lg##k##_##name }
-#define UNARY(name, node, class, value_, ga, lo, hi)                                               \
-    [AG_OP_##name] = { AG__VALUES(name, class), .gradient = { AG__GRADS(name, 0) } },
-#define BINARY(name, node, class, value_, ga, gb, lo, hi)                                          \
-    [AG_OP_##name] = { AG__VALUES(name, class),                                                    \
-                       .gradient = { AG__GRADS(name, 0), AG__GRADS(name, 1) } },
-#define TERNARY(name, node, class, value_, ga, gb, gc, lo, hi)                                     \
-    [AG_OP_##name] = { AG__VALUES(name, class),                                                    \
-                       .gradient = { AG__GRADS(name, 0), AG__GRADS(name, 1), AG__GRADS(name, 2) } },
-#define PREDICATE1(name, value_) [AG_OP_##name] = { AG__VALUES(name, N) },
-#define PREDICATE2(name, value_) [AG_OP_##name] = { AG__VALUES(name, N) },
-#define STRUCTURED(name)
+#define SET(name) base_##name
+#define VBYTES 16
+#define SLEEF32(name, ulp) Sleef_##name##f4_##ulp
+#define SLEEF64(name, ulp) Sleef_##name##d2_##ulp
+#ifdef __x86_64__
+#include <immintrin.h>
+#define ANY(m) _mm_movemask_epi8((__m128i)(m))
+#define MM32(name) _mm_##name##_ps
+#define MM64(name) _mm_##name##_pd
+#endif
+#include "pointwise_set_tpl.h"
 
-const ag__loops ag__loop_table[AG_OP_COUNT] = {
-#include "../ops/ops.def"
+#ifdef __x86_64__
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+#define SET(name) avx2_##name
+#define VBYTES 32
+#define SLEEF32(name, ulp) Sleef_##name##f8_##ulp##avx2
+#define SLEEF64(name, ulp) Sleef_##name##d4_##ulp##avx2
+#define ANY(m) !_mm256_testz_si256((__m256i)(m), (__m256i)(m))
+#define MM32(name) _mm256_##name##_ps
+#define MM64(name) _mm256_##name##_pd
+#include "pointwise_set_tpl.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f")
+#endif
+#define SET(name) avx512_##name
+#define VBYTES 64
+#define SLEEF32(name, ulp) Sleef_##name##f16_##ulp##avx512f
+#define SLEEF64(name, ulp) Sleef_##name##d8_##ulp##avx512f
+#define ANY(m) _mm512_test_epi32_mask((__m512i)(m), (__m512i)(m))
+#define MM32(name) _mm512_##name##_ps
+#define MM64(name) _mm512_##name##_pd
+#include "pointwise_set_tpl.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+#undef AG__CLASS_N
+#undef AG__INLINE
+#undef AG__NOINLINE
+#undef AG__ROLLED
+
+/* ---- the choice ---- */
+
+#define SET(name, letters) { letters, { name##_f32_lanes, name##_f64_lanes, 1 }, name##_rows }
+static const ag__loop_set loop_sets[] = {
+#ifdef __x86_64__
+    SET(base, "sse2"),
+    SET(avx2, "avx2"),
+    SET(avx512, "avx512f"),
+#else
+    SET(base, "128-bit vectors"),
+#endif
 };
+#undef SET
 
-#undef AG__I64_N
-#undef AG__I64_F
-#undef AG__VALUES
-#undef AG__GRADS
+const ag__loop_set *ag__loop_best(void)
+{
+#ifdef __x86_64__ /* SLEEF's functions for avx2 use fma */
+    if (__builtin_cpu_supports("avx512f"))
+        return &loop_sets[2];
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &loop_sets[1];
+#endif
+    return &loop_sets[0];
+}
+
+const ag__loop_set *ag__loop_sets(int *n)
+{
+    *n = (int)(ag__loop_best() - loop_sets) + 1;
+    return loop_sets;
+}

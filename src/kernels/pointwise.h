@@ -1,21 +1,32 @@
 /*
  * Loops of the pointwise rows: one per row and number type for the value, and one for the gradient
- * of each operand.
+ * of each operand, in a set for each instruction set that the build has.
  *
- * A loop handles n elements. data[0] is written; a value loop reads operands a, b, c from data[1..3],
- * a gradient loop reads g, a, b, c, y from data[1..5] (what it does not need may point anywhere).
- * Strides are in bytes; 0 repeats one element.
+ * A loop handles n elements, 1 or a multiple of its set's lanes, of arrays without gaps. data[0] is
+ * written; a value loop reads operands a, b, c from data[1..3] (a predicate a and b, even if it has
+ * one operand, and it writes bytes), a gradient loop reads g, a, b, c, y from data[1..5]; what it
+ * does not need may be any array. data[0] may be one of the arrays read, but overlaps none in part.
+ * The result for an element follows from the element alone, never from n or its neighbours.
  */
 #ifndef AG_KERNELS_POINTWISE_H
 #define AG_KERNELS_POINTWISE_H
 
 #include "../ops/op.h"
 
-typedef void ag__loop(int64_t n, char *const *data, const int64_t *strides, double p, double q);
+typedef void ag__loop(int64_t n, char *const *data, double p, double q);
 enum { AG_LOOP_F32, AG_LOOP_F64, AG_LOOP_I64, AG_LOOP_TYPES };
-enum { AG_LOOP_MAX_DATA = 6 };
+enum { AG_LOOP_MAX_DATA = 6, AG_LOOP_MAX_LANES = 16 };
 
 typedef struct { ag__loop *value[AG_LOOP_TYPES]; ag__loop *gradient[3][2]; } ag__loops;
-extern const ag__loops ag__loop_table[AG_OP_COUNT]; /* all NULL for structured rows */
+
+typedef struct {
+    const char *name;
+    int lanes[AG_LOOP_TYPES];
+    const ag__loops *rows; /* AG_OP_COUNT; all NULL for structured rows */
+} ag__loop_set;
+
+/* The sets that this machine can run, from the plainest to the best. */
+const ag__loop_set *ag__loop_sets(int *n);
+const ag__loop_set *ag__loop_best(void);
 
 #endif

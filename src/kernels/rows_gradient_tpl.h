@@ -1,10 +1,9 @@
-/* For every differentiable row and the floating point type T: the gradient loop of each operand. */
+/* For every differentiable row and a floating point type: the gradient loop of each operand. */
 #define AG__GRADIENT(name, k, gk)                                                                  \
-    static inline T AG__FN(g##k##_##name)(T g, T a, T b, T c, T y, double P, double Q)             \
+    AG__INLINE V AG__FN(g##k##_##name)(V g, V a, V b, V c, V y, double P, double Q)                \
     { (void)g, (void)a, (void)b, (void)c, (void)y, (void)P, (void)Q; return gk; }                  \
-    static void AG__FN(lg##k##_##name)(int64_t n, char *const *d, const int64_t *s, double P,      \
-                                       double Q)                                                   \
-    { AG__FN(loop_gradient)(n, d, s, P, Q, AG__FN(g##k##_##name)); }
+    static void AG__FN(lg##k##_##name)(int64_t n, char *const *d, double P, double Q)              \
+    { AG__FN(loop_gradient)(n, d, P, Q, AG__FN(g##k##_##name)); }
 
 #define UNARY(name, node, class, value, ga, lo, hi) AG__GRADIENT(name, 0, ga)
 #define BINARY(name, node, class, value, ga, gb, lo, hi)                                           \

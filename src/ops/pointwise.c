@@ -7,9 +7,9 @@
  */
 #include "pointwise.h"
 
-#include "../kernels/pointwise.h"
+#include <string.h>
 
-enum { POINTWISE_BLOCK = 128 };
+#include "../kernels/pointwise.h"
 
 /* ---- dtypes and shapes ---- */
 
@@ -133,26 +133,56 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
 
 /* ---- the walk ---- */
 
+/* How an operand reaches the loop. Whatever is not an array of the loop's own type passes through a
+ * buffer, and so does the end of an array that fills no vector: its last element is repeated. */
+typedef enum {
+    WALK_ARRAY,  /* without gaps, in the order of the result */
+    WALK_FIXED,  /* one element all over: a buffer that is filled once */
+    WALK_STRIDED, /* picked by strides, block by block */
+    WALK_UNUSED
+} walk_way;
+
 typedef struct {
     char *data;
     ag_dtype dtype;
     bool direct; /* already of the type computed in */
+    walk_way way;
     int64_t strides[AG_MAX_DIMS]; /* in bytes */
 } walk_operand;
 
 typedef struct {
     ag__loop *loop;
+    int lanes;
     ag_dtype compute, result; /* result: of data[0] inside the loop */
     double p, q;
     int n; /* operands, the result first */
     walk_operand at[AG_LOOP_MAX_DATA];
     int ndim;
     int64_t shape[AG_MAX_DIMS];
+    int64_t total;
 } walk;
 
+enum { WALK_BLOCK_BYTES = 2048 };
+
+/* Where a walk with strides stands: a place in a row, and the row's begin for each operand. */
+typedef struct {
+    int64_t column, index[AG_MAX_DIMS];
+    char *row[AG_LOOP_MAX_DATA];
+} walk_place;
+
+typedef struct {
+    _Alignas(64) char data[AG_LOOP_MAX_DATA][WALK_BLOCK_BYTES];
+} walk_buffers;
+
+/* The next operand; NULL: one that the loop does not use. */
 static void walk_add(walk *w, const ag_tensor *t, ag_dtype wanted)
 {
     walk_operand *o = &w->at[w->n++];
+    o->way = t ? WALK_STRIDED : WALK_UNUSED;
+    for (int i = 0; i < w->ndim && !t; i++)
+        o->strides[i] = 0;
+    if (!t)
+        return;
     const int lead = w->ndim - t->ndim;
     o->data = ag__at(t);
     o->dtype = (ag_dtype)t->dtype;
@@ -193,79 +223,151 @@ static void walk_join(walk *w)
     w->ndim -= to;
 }
 
-/* One row of n elements with conversions, by blocks. */
-static void walk_row_converted(const walk *w, char *const *data, int64_t n)
+static walk_way walk_way_of(const walk *w, const walk_operand *o)
 {
-    double buffer[AG_LOOP_MAX_DATA][POINTWISE_BLOCK]; /* wide enough for any loop type */
-    const int last = w->ndim - 1;
-    for (int64_t done = 0; done < n; done += POINTWISE_BLOCK) {
-        const int64_t m = n - done < POINTWISE_BLOCK ? n - done : POINTWISE_BLOCK;
-        char *at[AG_LOOP_MAX_DATA] = { 0 }, *block[AG_LOOP_MAX_DATA] = { 0 };
-        int64_t strides[AG_LOOP_MAX_DATA] = { 0 };
-        for (int k = 0; k < w->n; k++) {
-            const walk_operand *o = &w->at[k];
-            const int64_t step = last >= 0 ? o->strides[last] : 0;
-            at[k] = block[k] = data[k] + done * step;
-            strides[k] = step;
-            if (o->direct)
-                continue;
-            block[k] = (char *)buffer[k];
-            const ag_dtype d = k ? w->compute : w->result;
-            strides[k] = (int64_t)ag__itemsize(d);
-            if (k)
-                ag__convert(d, block[k], 1, o->dtype, at[k], step / (int64_t)ag__itemsize(o->dtype), m);
-        }
-        w->loop(m, block, strides, w->p, w->q);
-        const walk_operand *o = &w->at[0];
-        if (!o->direct)
-            ag__convert(o->dtype, at[0], (last >= 0 ? o->strides[last] : 0) / (int64_t)ag__itemsize(o->dtype),
-                        w->result, block[0], 1, m);
+    if (o->way == WALK_UNUSED)
+        return WALK_UNUSED;
+    int64_t dense = (int64_t)ag__itemsize(o->dtype);
+    bool fixed = true, array = true;
+    for (int i = w->ndim - 1; i >= 0; i--) {
+        fixed = fixed && (o->strides[i] == 0 || w->shape[i] == 1);
+        array = array && (o->strides[i] == dense || w->shape[i] == 1);
+        dense *= w->shape[i];
     }
+    return array ? WALK_ARRAY : fixed ? WALK_FIXED : WALK_STRIDED;
+}
+
+/* Repeats element m - 1 up to the end of the vector it lies in. */
+static void walk_pad(char *buffer, size_t size, int64_t m, int64_t padded)
+{
+    for (; m < padded; m++)
+        memcpy(buffer + (size_t)m * size, buffer + (size_t)(m - 1) * size, size);
+}
+
+static void walk_next_row(const walk *w, walk_place *at)
+{
+    at->column = 0;
+    for (int i = w->ndim - 2; i >= 0; i--) {
+        const bool more = ++at->index[i] < w->shape[i];
+        for (int k = 1; k < w->n; k++)
+            if (w->at[k].way == WALK_STRIDED)
+                at->row[k] += w->at[k].strides[i] * (more ? 1 : 1 - w->shape[i]);
+        if (more)
+            return;
+        at->index[i] = 0;
+    }
+}
+
+/* The next m elements of every strided operand, into its buffer or, where they are an array, as they
+ * lie. */
+static void walk_pick(const walk *w, walk_place *at, int64_t m, int64_t padded, walk_buffers *b,
+                      char **data)
+{
+    const int last = w->ndim - 1;
+    const int64_t size = (int64_t)ag__itemsize(w->compute), row = w->shape[last];
+    const bool inside = m <= row - at->column && m == padded;
+    for (int64_t done = 0; done < m;) {
+        const int64_t left = row - at->column, len = m - done < left ? m - done : left;
+        for (int k = 1; k < w->n; k++) {
+            const walk_operand *o = &w->at[k];
+            if (o->way != WALK_STRIDED)
+                continue;
+            char *from = at->row[k] + at->column * o->strides[last];
+            data[k] = inside && o->direct && o->strides[last] == size ? from : b->data[k];
+            if (data[k] != from)
+                ag__convert(w->compute, b->data[k] + done * size, 1, o->dtype, from,
+                            o->strides[last] / (int64_t)ag__itemsize(o->dtype), len);
+        }
+        done += len;
+        at->column += len;
+        if (at->column == row)
+            walk_next_row(w, at);
+    }
+}
+
+/* Elements [done, done + m) of the result. */
+static void walk_block(const walk *w, walk_place *at, int64_t done, int64_t m, walk_buffers *b)
+{
+    const int64_t padded = (m + w->lanes - 1) / w->lanes * w->lanes;
+    const size_t size = ag__itemsize(w->compute);
+    const walk_operand *out = &w->at[0];
+    char *data[AG_LOOP_MAX_DATA], *to = out->data + done * (int64_t)ag__itemsize(out->dtype);
+    bool strided = false;
+    data[0] = out->direct && m == padded ? to : b->data[0];
+    for (int k = 1; k < w->n; k++) {
+        const walk_operand *o = &w->at[k];
+        data[k] = b->data[k];
+        strided = strided || o->way == WALK_STRIDED;
+        if (o->way != WALK_ARRAY)
+            continue;
+        char *from = o->data + done * (int64_t)ag__itemsize(o->dtype);
+        if (o->direct && m == padded)
+            data[k] = from;
+        else
+            ag__convert(w->compute, data[k], 1, o->dtype, from, 1, m);
+    }
+    if (strided)
+        walk_pick(w, at, m, padded, b, data);
+    for (int k = 1; k < w->n && m < padded; k++)
+        if (w->at[k].way == WALK_ARRAY || w->at[k].way == WALK_STRIDED)
+            walk_pad(data[k], size, m, padded);
+    for (int k = 2; k < AG_LOOP_MAX_DATA; k++)
+        if (k >= w->n || w->at[k].way == WALK_UNUSED)
+            data[k] = data[1];
+    w->loop(padded, data, w->p, w->q);
+    if (data[0] != to)
+        ag__convert(out->dtype, to, 1, w->result, data[0], 1, m);
+}
+
+/* All operands are arrays of the loop's type: one run of it, but for the end. */
+static int64_t walk_whole(const walk *w)
+{
+    char *data[AG_LOOP_MAX_DATA];
+    const int64_t whole = w->total - w->total % w->lanes;
+    for (int k = 0; k < AG_LOOP_MAX_DATA; k++) {
+        const walk_operand *o = &w->at[k < w->n && w->at[k].way != WALK_UNUSED ? k : 1];
+        if (o->way != WALK_ARRAY || !o->direct)
+            return 0;
+        data[k] = o->data;
+    }
+    if (whole)
+        w->loop(whole, data, w->p, w->q);
+    return whole;
 }
 
 static void walk_run(walk *w)
 {
-    char *data[AG_LOOP_MAX_DATA] = { 0 };
-    int64_t strides[AG_LOOP_MAX_DATA] = { 0 }, index[AG_MAX_DIMS] = { 0 };
-    bool direct = true;
+    walk_buffers buffers;
+    walk_place at = { 0 };
+    const int64_t block = WALK_BLOCK_BYTES / (int64_t)ag__itemsize(w->compute);
     if (w->ndim > 1)
         walk_join(w);
-    const int last = w->ndim - 1;
-    for (int k = 0; k < w->n; k++) {
-        data[k] = w->at[k].data;
-        strides[k] = last >= 0 ? w->at[k].strides[last] : 0;
-        direct = direct && w->at[k].direct;
+    for (int k = 0; k < w->n; k++)
+        w->at[k].way = k ? walk_way_of(w, &w->at[k]) : WALK_ARRAY;
+    int64_t done = walk_whole(w);
+    const int64_t most = w->total < block - AG_LOOP_MAX_LANES ? w->total + w->lanes : block;
+    for (int k = 1; k < w->n && done < w->total; k++) {
+        const walk_operand *o = &w->at[k];
+        at.row[k] = o->way == WALK_STRIDED ? o->data : NULL;
+        if (o->way == WALK_FIXED)
+            ag__convert(w->compute, buffers.data[k], 1, o->dtype, o->data, 0, most);
     }
-    const int64_t row = last >= 0 ? w->shape[last] : 1;
-    for (;;) {
-        if (direct)
-            w->loop(row, data, strides, w->p, w->q);
-        else
-            walk_row_converted(w, data, row);
-        int i = last - 1;
-        for (; i >= 0; i--) {
-            const bool more = ++index[i] < w->shape[i];
-            for (int k = 0; k < w->n; k++)
-                data[k] += w->at[k].strides[i] * (more ? 1 : 1 - w->shape[i]);
-            if (more)
-                break;
-            index[i] = 0;
-        }
-        if (i < 0)
-            return;
-    }
+    for (; done < w->total; done += block)
+        walk_block(w, &at, done, w->total - done < block ? w->total - done : block, &buffers);
 }
 
-static void walk_init(walk *w, ag__loop *loop, ag_dtype compute, ag_dtype result, const ag_tensor *out,
-                      const ag__attrs *attrs)
+static void walk_init(walk *w, ag__loop *loop, int lanes, ag_dtype compute, ag_dtype result,
+                      const ag_tensor *out, const ag__attrs *attrs)
 {
     w->loop = loop;
+    w->lanes = lanes;
     w->compute = compute;
     w->result = result;
     w->p = attrs->p;
     w->q = attrs->q;
     w->n = 0;
     w->ndim = out->ndim;
+    w->total = out->numel;
     for (int i = 0; i < out->ndim; i++)
         w->shape[i] = out->dims[i];
     walk_add(w, out, result);
@@ -275,35 +377,36 @@ static void walk_init(walk *w, ag__loop *loop, ag_dtype compute, ag_dtype result
 static bool pointwise_one(ag__loop *loop, const ag_tensor *out, const ag_tensor *const *in, int n,
                           const ag__attrs *attrs)
 {
-    static const int64_t strides[AG_LOOP_MAX_DATA] = { 0 };
-    char *data[AG_LOOP_MAX_DATA] = { ag__at(out) };
+    char *data[AG_LOOP_MAX_DATA];
+    data[0] = ag__at(out);
     for (int i = 0; i < n; i++) {
         if (in[i]->dtype != out->dtype)
             return false;
         data[i + 1] = ag__at(in[i]);
     }
-    loop(1, data, strides, attrs->p, attrs->q);
+    loop(1, data, attrs->p, attrs->q);
     return true;
 }
 
 bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag__pointwise *row = call->op->pointwise;
+    const ag__loop_set *set = ag__loop_best();
+    const ag__loops *loops = &set->rows[row->index];
     if (out[0]->numel == 0)
         return true;
     if (out[0]->numel == 1 && (out[0]->dtype == AG_F32 || out[0]->dtype == AG_F64) &&
-        pointwise_one(ag__loop_table[row->index].value[out[0]->dtype == AG_F64], out[0],
+        pointwise_one(loops->value[out[0]->dtype == AG_F64], out[0],
                       (const ag_tensor *const *)call->in, call->n_in, call->attrs))
         return true;
     const ag_dtype compute = pointwise_compute(
         row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
+    const int type = pointwise_loop_type(compute);
     walk w;
-    walk_init(&w, ag__loop_table[row->index].value[pointwise_loop_type(compute)], compute,
-              row->predicate ? AG_BOOL : compute, out[0], call->attrs);
+    walk_init(&w, loops->value[type], set->lanes[type], compute, row->predicate ? AG_BOOL : compute,
+              out[0], call->attrs);
     for (int i = 0; i < call->n_in; i++)
         walk_add(&w, call->in[i], compute);
-    if (call->n_in == 1 && row->predicate)
-        walk_add(&w, call->in[0], compute); /* tests take two operands */
     walk_run(&w);
     return true;
 }
@@ -319,13 +422,15 @@ unsigned ag__pointwise_needs(const ag__op *op, unsigned wanted)
     return (mask & 7u) | (mask & 8u ? (unsigned)AG_SAVE_OUTPUT : 0);
 }
 
-/* The gradient of operand k in one loop over g, a, b, c, y; what the row does not need is g. */
+/* The gradient of operand k in one loop over those of g, a, b, c, y that the row needs. */
 static ag_tensor *pointwise_fused(const ag__rule *r, int k)
 {
     const ag__pointwise *row = r->op->pointwise;
     ag_tensor *g = r->g[0];
     const ag_dtype compute = pointwise_compute((ag_dtype)g->dtype);
-    ag__loop *loop = ag__loop_table[row->index].gradient[k][compute == AG_F64];
+    const ag__loop_set *set = ag__loop_best();
+    const int type = pointwise_loop_type(compute);
+    ag__loop *loop = set->rows[row->index].gradient[k][type];
     ag_tensor *out = ag__give(ag__tensor_new(r->c, compute, g->ndim, g->dims));
     if (!out || out->numel == 0)
         return out;
@@ -336,9 +441,9 @@ static ag_tensor *pointwise_fused(const ag__rule *r, int k)
     if (out->numel == 1 && pointwise_one(loop, out, in, 5, r->attrs))
         return out;
     walk w;
-    walk_init(&w, loop, compute, compute, out, r->attrs);
+    walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs);
     for (int i = 0; i < 5; i++)
-        walk_add(&w, in[i], compute);
+        walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL, compute);
     walk_run(&w);
     return out;
 }

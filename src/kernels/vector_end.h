@@ -1,0 +1,20 @@
+/* Takes back the names of vector_tpl.h and of its parameters. */
+#undef T
+#undef I
+#undef M
+#undef S
+#undef AG__FN
+#undef AG__HUGEST
+#undef AG__EPSILON
+#undef SLEEF
+#undef MM
+#undef V
+#undef VM
+#undef LANES_N
+#undef LANES
+#undef LANES2
+#undef MATH
+#undef MATH2
+#undef FINITE
+#undef FINITE2
+#undef WITHIN
