@@ -1,5 +1,8 @@
-/* What this build is made of, as one line: compiler, and the libraries behind the seams. */
-#include "../../include/autograd.h"
+/*
+ * What this build is made of, as one line: compiler, the libraries behind the seams, and the
+ * instruction set that the pointwise loops use here.
+ */
+#include "pointwise.h"
 
 #if defined(__clang__)
 #define BUILD_COMPILER "clang " __clang_version__
@@ -25,12 +28,26 @@
 #define BUILD_SLEEF ""
 #endif
 
+#define BUILD_LINE                                                                                 \
+    "autograd; " BUILD_COMPILER "; libraries: libm" BUILD_ONEDNN BUILD_CBLAS BUILD_SLEEF           \
+    "; pointwise: "
+
 const char *ag_build_info(void)
 {
-    return "autograd; " BUILD_COMPILER "; libraries: libm" BUILD_ONEDNN BUILD_CBLAS BUILD_SLEEF;
+    static const char *const lines[] = { /* in the order of ag__loop_sets */
+#ifdef __x86_64__
+        BUILD_LINE "sse2", BUILD_LINE "avx2", BUILD_LINE "avx512f"
+#else
+        BUILD_LINE "128 bits"
+#endif
+    };
+    int n;
+    ag__loop_sets(&n);
+    return lines[n - 1];
 }
 
 #undef BUILD_COMPILER
 #undef BUILD_ONEDNN
 #undef BUILD_CBLAS
 #undef BUILD_SLEEF
+#undef BUILD_LINE
