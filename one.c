@@ -19,6 +19,7 @@
 #include "src/tensor/tensor.c"
 
 #include "src/kernels/build_info.c"
+#include "src/kernels/convert.c"
 #include "src/kernels/gemm.c"
 #include "src/kernels/optim.c"
 #include "src/kernels/pointwise.c"

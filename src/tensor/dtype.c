@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "../kernels/convert.h"
 #include "../kernels/half.h"
 
 const ag__dtype_info ag__dtypes[AG_DTYPE_COUNT] = {
@@ -89,11 +90,23 @@ void ag__store(ag_dtype d, void *base, int64_t i, double v)
     }
 }
 
+/* The first element over all n, by doubling what is there. */
+static void dtype_repeat(char *dst, size_t size, size_t n)
+{
+    for (size_t done = 1; done < n; done *= 2)
+        memcpy(dst + done * size, dst, (done < n - done ? done : n - done) * size);
+}
+
 void ag__convert(ag_dtype dt, void *dst, int64_t ds, ag_dtype st, const void *src, int64_t ss,
                  int64_t n)
 {
     if (dt == st && ds == 1 && ss == 1) {
         memcpy(dst, src, (size_t)n * ag__itemsize(dt));
+    } else if (ds == 1 && ss == 0 && n > 1) {
+        ag__convert(dt, dst, 1, st, src, 1, 1);
+        dtype_repeat(dst, ag__itemsize(dt), (size_t)n);
+    } else if (ds == 1 && ss == 1 && ag__convert_array(dt, dst, st, src, n)) {
+        return;
     } else if (dt == AG_F32 && st == AG_F32) {
         for (int64_t i = 0; i < n; i++)
             ((float *)dst)[i * ds] = ((const float *)src)[i * ss];
