@@ -21,6 +21,7 @@
 #include "src/kernels/build_info.c"
 #include "src/kernels/convert.c"
 #include "src/kernels/gemm.c"
+#include "src/kernels/norm.c"
 #include "src/kernels/optim.c"
 #include "src/kernels/pointwise.c"
 #include "src/kernels/reduce.c"

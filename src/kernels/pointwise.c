@@ -161,3 +161,22 @@ const ag__loop_set *ag__loop_sets(int *n)
     *n = (int)(ag__loop_best() - loop_sets) + 1;
     return loop_sets;
 }
+
+void ag__loop_unary(int row, int type, int64_t n, const void *x, void *y)
+{
+    const ag__loop_set *set = ag__loop_best();
+    ag__loop *loop = set->rows[row].value[type];
+    const size_t size = type == AG_LOOP_F32 ? sizeof(float) : sizeof(double);
+    const size_t lanes = (size_t)set->lanes[type], rest = (size_t)n % lanes, whole = (size_t)n - rest;
+    double buffer[AG_LOOP_MAX_LANES];
+    char *data[AG_LOOP_MAX_DATA] = { y, (char *)(uintptr_t)x }, *end = (char *)buffer;
+    if (whole)
+        loop((int64_t)whole, data, 0, 0);
+    if (!rest)
+        return;
+    memcpy(end, data[1] + whole * size, rest * size);
+    for (size_t i = rest; i < lanes; i++)
+        memcpy(end + i * size, end + (rest - 1) * size, size);
+    loop((int64_t)lanes, (char *[AG_LOOP_MAX_DATA]){ end, end }, 0, 0);
+    memcpy(data[0] + whole * size, end, rest * size);
+}

@@ -29,4 +29,7 @@ typedef struct {
 const ag__loop_set *ag__loop_sets(int *n);
 const ag__loop_set *ag__loop_best(void);
 
+/* The value of a row of one operand for n elements without gaps, however many; y may be x. */
+void ag__loop_unary(int row, int type, int64_t n, const void *x, void *y);
+
 #endif

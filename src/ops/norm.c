@@ -4,27 +4,7 @@
  */
 #include "op.h"
 
-#include <math.h>
-
-#define T float
-#define NORM_NAME(name) norm_##name##_f32
-#define NORM_EXP expf
-#define NORM_LOG logf
-#include "../kernels/norm_tpl.h"
-#undef T
-#undef NORM_NAME
-#undef NORM_EXP
-#undef NORM_LOG
-
-#define T double
-#define NORM_NAME(name) norm_##name##_f64
-#define NORM_EXP exp
-#define NORM_LOG log
-#include "../kernels/norm_tpl.h"
-#undef T
-#undef NORM_NAME
-#undef NORM_EXP
-#undef NORM_LOG
+#include "../kernels/norm.h"
 
 static bool norm_check_float(const ag__call *call)
 {
@@ -68,8 +48,8 @@ static bool softmax_kernel(const ag__call *call, ag_tensor *const *out)
         const int64_t size = n ? x->dims[dim] : 1;
         const int64_t outer = ag__shape_numel((ag_ints){ x->dims, n ? dim : 0 });
         const int64_t inner = n ? ag__shape_numel((ag_ints){ x->dims + dim + 1, n - dim - 1 }) : 1;
-        (d == AG_F64 ? norm_softmax_f64 : norm_softmax_f32)(ag__at(x), ag__at(y), outer, size,
-                                                            inner, call->attrs->i[1] != 0);
+        (d == AG_F64 ? ag__softmax_f64 : ag__softmax_f32)(ag__at(x), ag__at(y), outer, size, inner,
+                                                          call->attrs->i[1] != 0);
         if (y != out[0])
             ag__copy_data(out[0], y);
     }
@@ -185,7 +165,7 @@ static bool layer_norm_kernel(const ag__call *call, ag_tensor *const *out)
             ok = (in[i] = norm_ready(call->in[i], d)) != NULL;
     if (ok) {
         const int64_t rows = out[1]->numel, n = rows ? y->numel / rows : 0;
-        (d == AG_F64 ? norm_layer_norm_f64 : norm_layer_norm_f32)(
+        (d == AG_F64 ? ag__layer_norm_f64 : ag__layer_norm_f32)(
             ag__at(in[0]), in[1] ? ag__at(in[1]) : NULL, in[2] ? ag__at(in[2]) : NULL, ag__at(y),
             ag__at(out[1]), ag__at(out[2]), rows, n, call->attrs->p);
         if (y != out[0])
