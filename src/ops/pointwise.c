@@ -2,8 +2,9 @@
  * What all pointwise rows share: shapes broadcast, dtypes promote, one loop walks the operands, and a
  * gradient is either one fused loop (nobody wants a graph of it) or a composition of operations.
  *
- * Loops exist for float, double and int64_t. Operands of another dtype than the one computed in pass
- * through a block buffer on the stack, so that promotion costs no tensor.
+ * Loops exist for float, double and int64_t, for arrays without gaps that fill whole vectors, and for
+ * one element. All else passes through block buffers on the stack: operands of another dtype, operands
+ * with strides, the end of an array. So promotion costs no tensor.
  */
 #include "pointwise.h"
 
