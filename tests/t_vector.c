@@ -1,9 +1,9 @@
 /*
- * Every loop of the pointwise rows, of every instruction set that this machine has, against the same
- * row computed number by number with libm: on the row's domain, on numbers of any size, on the
- * special ones. A loop's value for an element never depends on where it stands nor on its neighbours;
- * rows of exactly rounded operations are the same bits everywhere. And every way in which operands
- * lie in memory gives the bits of operands without gaps.
+ * Every loop of the pointwise rows, of every instruction set that this machine has, against the
+ * same row computed number by number with libm: on the row's domain, on numbers of any size, on the
+ * special ones. A loop's value for an element never depends on where it stands nor on its
+ * neighbours; rows of exactly rounded operations are the same bits everywhere. And every way in
+ * which operands lie in memory gives the bits of operands without gaps.
  */
 #include "harness.h"
 
@@ -67,7 +67,8 @@ static uint64_t random_bits(uint64_t *state)
 static void put(arrays *x, int k, int i, double v)
 {
     const float f = (float)v;
-    memcpy(x->data[k] + (size_t)i * x->size, x->type == AG_LOOP_F32 ? (const void *)&f : &v, x->size);
+    const void *from = x->type == AG_LOOP_F32 ? (const void *)&f : &v;
+    memcpy(x->data[k] + (size_t)i * x->size, from, x->size);
 }
 
 static double get(const arrays *x, int k, int i)
@@ -94,8 +95,8 @@ enum { SPECIALS = 29 };
 
 static double special(int type, int i)
 {
-    static const double both[] = { 0., -0., 1, -1, INFINITY, -INFINITY, NAN, .5, -.5, 2, -2.5, 3, 20,
-                                   -20, 126, -40, 1e5, -1e9, 1e30, 15.5 };
+    static const double both[] = { 0.,  -0., 1,    -1, INFINITY, -INFINITY, NAN, .5,   -.5,  2,
+                                   -2.5, 3,  20,   -20, 126,     -40,       1e5, -1e9, 1e30, 15.5 };
     static const double own[2][SPECIALS - AG_COUNT(both)] = {
         { 1e-45, -1e-40, FLT_MIN, FLT_MAX, -FLT_MAX, 88.8, -104, 1e20, 8388607.5 },
         { 5e-324, -1e-310, DBL_MIN, DBL_MAX, -DBL_MAX, 709.9, -745.5, 1e200, 4503599627370495.5 }
@@ -155,8 +156,8 @@ static double narrow(const arrays *x, int i)
     const int row = x->op->pointwise->index;
     const double v[] = { 0, get(x, 1, i), get(x, 2, i), get(x, 3, i), get(x, 4, i), get(x, 5, i) };
     if (x->type == AG_LOOP_F64)
-        return (x->k < 0 ? f64_rows[row].value : f64_rows[row].gradient[x->k])(v[1], v[2], v[3], v[4],
-                                                                               v[5], x->p, x->q);
+        return (x->k < 0 ? f64_rows[row].value : f64_rows[row].gradient[x->k])(
+            v[1], v[2], v[3], v[4], v[5], x->p, x->q);
     return (double)(x->k < 0 ? f32_rows[row].value : f32_rows[row].gradient[x->k])(
         (float)v[1], (float)v[2], (float)v[3], (float)v[4], (float)v[5], x->p, x->q);
 }
@@ -166,10 +167,11 @@ static double narrow(const arrays *x, int i)
 /* Whether the expression has no operation but those that are rounded exactly. */
 static bool is_exact(const char *text)
 {
-    static const char *const exact[] = { "square(", "abs(", "sign(", "sqrt(", "rsqrt(", "floor(",
-                                         "ceil(", "round(", "trunc(", "maximum(", "minimum(", "lerp(",
-                                         "clamp(", "copysign(", "isnan(", "isinf(", "isfinite(",
-                                         "nan_to_num(" };
+    static const char *const exact[] = {
+        "square(", "abs(", "sign(", "sqrt(", "rsqrt(", "floor(", "ceil(", "round(", "trunc(",
+        "maximum(", "minimum(", "lerp(", "clamp(", "copysign(", "isnan(", "isinf(", "isfinite(",
+        "nan_to_num("
+    };
     for (const char *s = strstr(text, "ag_"); s; s = strstr(s + 1, "ag_")) {
         bool found = false;
         for (int i = 0; i < AG_COUNT(exact); i++)
@@ -180,14 +182,17 @@ static bool is_exact(const char *text)
     return true;
 }
 
-/* Whether the expression is one function of operands: there is a bound in units of the last place. */
+/* Whether the expression is one function of operands: the bound is in units of the last place. */
 static bool is_single(const char *text)
 {
     return !strncmp(text, "ag_", 3) && !strstr(text + 3, "ag_") && !strpbrk(text, "+*/?") &&
            strncmp(text, "ag_logaddexp", 12);
 }
 
-static bool same(double a, double b) { return (a != a && b != b) || (a == b && signbit(a) == signbit(b)); }
+static bool same(double a, double b)
+{
+    return (a != a && b != b) || (a == b && signbit(a) == signbit(b));
+}
 
 static double unit(int type, long double v)
 {
@@ -236,9 +241,10 @@ static void check_element(const ag__loop_set *set, const arrays *x, int i)
                     : is_single(text) ? within_two(x->type, got, wide(x, i)) || same(got, scalar)
                                       : nearly(x->type, got, scalar);
     if (!ok)
-        FAIL("%s, %s, f%d, %s: %.17g, not %.17g (%.20Lg) for g %.17g, a %.17g, b %.17g, c %.17g, y %.17g",
-             set->name, x->op->name, x->type == AG_LOOP_F32 ? 32 : 64, text, got, scalar, wide(x, i),
-             get(x, 1, i), get(x, 2, i), get(x, 3, i), get(x, 4, i), get(x, 5, i));
+        FAIL("%s, %s, f%d, %s: %.17g, not %.17g (%.20Lg) for g, a, b, c, y = %.17g, %.17g, %.17g, "
+             "%.17g, %.17g",
+             set->name, x->op->name, x->type == AG_LOOP_F32 ? 32 : 64, text, got, scalar,
+             wide(x, i), get(x, 1, i), get(x, 2, i), get(x, 3, i), get(x, 4, i), get(x, 5, i));
 }
 
 /* Alone, an element gives the bits that it gave among others. */
@@ -294,7 +300,8 @@ static void t_loops_compute_what_libm_computes(ag_context *c)
 
 /* ---- operands in memory ---- */
 
-typedef enum { CONTIGUOUS, TRANSPOSED, EVERY_OTHER, A_ROW, A_COLUMN, ONE, OTHER_TYPE, LAYOUTS } layout;
+typedef enum { CONTIGUOUS, TRANSPOSED, EVERY_OTHER, A_ROW, A_COLUMN, ONE, OTHER_TYPE,
+               LAYOUTS } layout;
 
 /* An operand of shape [rows, columns] that lies in memory in this way; a leaf. */
 static ag_tensor *operand(ag_context *c, const ag__op *op, ag_dtype dtype, layout l, int64_t rows,

@@ -1,4 +1,4 @@
-/* One plain loop per pair of types, which compilers turn into vector code where the machine has it. */
+/* One plain loop per pair of types, which compilers turn into vector code where they can. */
 #include "convert.h"
 
 #include "half.h"

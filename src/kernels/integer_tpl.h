@@ -1,6 +1,6 @@
 /*
- * The same vocabulary for int64_t, for the rows that keep integers, and the loops, which are left for
- * the compiler to vectorise. Sums and products wrap.
+ * The same vocabulary for int64_t, for the rows that keep integers, and the loops, which are left
+ * for the compiler to vectorise. Sums and products wrap.
  */
 
 static inline T AG__FN(wrap)(uint64_t v) { return (T)v; }

@@ -1,7 +1,7 @@
 /*
- * Loops over arrays of T by vectors V of LANES_N elements, given the function of one vector. They are
- * inlined into the function of each row, where that function is known, so that the compiler sees
- * plain arithmetic. A gradient that does not use an operand does not load it either.
+ * Loops over arrays of T by vectors V of LANES_N elements, given the function of one vector. They
+ * are inlined into the function of each row, where that function is known, so that the compiler
+ * sees plain arithmetic. A gradient that does not use an operand does not load it either.
  *
  * A single element is taken by all lanes, and one of them is stored. That costs a loop two branches
  * and saves the hottest calls of all, those on one-element tensors, everything else.

@@ -1,6 +1,7 @@
 /*
- * Template: softmax and layer normalisation of element type T. The includer defines T, NORM_NAME and
- * NORM_API, which name functions here and outside, NORM_LOOP, the type of its loops, and NORM_LOG.
+ * Template: softmax and layer normalisation of element type T. The includer defines T, NORM_NAME
+ * and NORM_API, which name functions here and outside, NORM_LOOP, the type of its loops, and
+ * NORM_LOG.
  *
  * Exponentials are those of the table's row exp, a vector at a time. Rows of softmax lie `inner`
  * elements apart: x is read as [outer, size, inner].

@@ -1,11 +1,11 @@
 /*
- * Readings `value kernel` and `gradient kernel` of the operation table: the rows' expressions become
- * loops for float and double by vectors, and for int64_t. The other dtypes are converted to one of
- * these by the block (ops/pointwise.c).
+ * Readings `value kernel` and `gradient kernel` of the operation table: the rows' expressions
+ * become loops for float and double by vectors, and for int64_t. The other dtypes are converted to
+ * one of these by the block (ops/pointwise.c).
  *
- * The loops of float and double are compiled for each instruction set, on x86-64 three; the processor
- * is asked at each call (the compiler keeps the answer). Operations that are rounded exactly give the
- * same bits in all sets: none fuses a multiplication with an addition.
+ * The loops of float and double are compiled for each instruction set, on x86-64 three; the
+ * processor is asked at each call (the compiler keeps the answer). Operations that are rounded
+ * exactly give the same bits in all sets: none fuses a multiplication with an addition.
  */
 #include "pointwise.h"
 
@@ -167,7 +167,8 @@ void ag__loop_unary(int row, int type, int64_t n, const void *x, void *y)
     const ag__loop_set *set = ag__loop_best();
     ag__loop *loop = set->rows[row].value[type];
     const size_t size = type == AG_LOOP_F32 ? sizeof(float) : sizeof(double);
-    const size_t lanes = (size_t)set->lanes[type], rest = (size_t)n % lanes, whole = (size_t)n - rest;
+    const size_t lanes = (size_t)set->lanes[type];
+    const size_t rest = (size_t)n % lanes, whole = (size_t)n - rest;
     double buffer[AG_LOOP_MAX_LANES];
     char *data[AG_LOOP_MAX_DATA] = { y, (char *)(uintptr_t)x }, *end = (char *)buffer;
     if (whole)

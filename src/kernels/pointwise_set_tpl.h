@@ -1,7 +1,7 @@
 /*
  * All pointwise loops of one instruction set. The includer defines SET(name), which names what is
- * made here, VBYTES, SLEEF32 and SLEEF64 (SLEEF's names), and on x86 ANY, MM32 and MM64; the compiler
- * is set to the instruction set around the inclusion. What is made is the table SET(rows).
+ * made here, VBYTES, SLEEF32 and SLEEF64 (SLEEF's names), and on x86 ANY, MM32 and MM64; the
+ * compiler is set to the instruction set around the inclusion. What is made is the table SET(rows).
  */
 #define AG__CLASS_F(...) __VA_ARGS__
 

@@ -1,7 +1,7 @@
 /*
- * For every row: the function of one vector (the row's expression in the reading at hand) and the loop
- * around it. Rows of class F exist for floating point only: AG__CLASS_F expands to its argument or to
- * nothing.
+ * For every row: the function of one vector (the row's expression in the reading at hand) and the
+ * loop around it. Rows of class F exist for floating point only: AG__CLASS_F expands to its
+ * argument or to nothing.
  */
 #define AG__USE (void)P, (void)Q
 

@@ -1,6 +1,6 @@
 /*
- * Vectors of a floating point type T and the vocabulary of the table on them. The includer defines T,
- * I (the integer of its size), M(name) (libm's function for T), S(name) (scalar_tpl.h's for T),
+ * Vectors of a floating point type T and the vocabulary of the table on them. The includer defines
+ * T, I (the integer of its size), M(name) (libm's function for T), S(name) (scalar_tpl.h's for T),
  * AG__HUGEST, AG__FN(name), which names the functions, and the instruction set: VBYTES, and on x86
  * ANY(mask) and MM(name), the prefix and suffix of its intrinsics.
  *

@@ -1,10 +1,10 @@
 /*
- * What all pointwise rows share: shapes broadcast, dtypes promote, one loop walks the operands, and a
- * gradient is either one fused loop (nobody wants a graph of it) or a composition of operations.
+ * What all pointwise rows share: shapes broadcast, dtypes promote, one loop walks the operands, and
+ * a gradient is either one fused loop (nobody wants a graph of it) or a composition of operations.
  *
- * Loops exist for float, double and int64_t, for arrays without gaps that fill whole vectors, and for
- * one element. All else passes through block buffers on the stack: operands of another dtype, operands
- * with strides, the end of an array. So promotion costs no tensor.
+ * Loops exist for float, double and int64_t, for arrays without gaps that fill whole vectors, and
+ * for one element. All else passes through block buffers on the stack: operands of another dtype,
+ * operands with strides, the end of an array. So promotion costs no tensor.
  */
 #include "pointwise.h"
 
@@ -259,8 +259,8 @@ static void walk_next_row(const walk *w, walk_place *at)
     }
 }
 
-/* The next m elements of every strided operand, into its buffer or, where they are an array, as they
- * lie. */
+/* The next m elements of every strided operand, into its buffer or, where they are an array, as
+ * they lie. */
 static void walk_pick(const walk *w, walk_place *at, int64_t m, int64_t padded, walk_buffers *b,
                       char **data)
 {

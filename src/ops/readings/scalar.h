@@ -1,6 +1,6 @@
 /*
- * Reading `value` for one number: an expression becomes arithmetic on the scalars a, b, c, y, g of a
- * floating point type T; M(name) is libm's function for T and AG__FN(name) ours
+ * Reading `value` for one number: an expression becomes arithmetic on the scalars a, b, c, y, g of
+ * a floating point type T; M(name) is libm's function for T and AG__FN(name) ours
  * (kernels/scalar_tpl.h). Tests compare the vector loops with it (tests/t_vector.c).
  */
 #define p ((T)P)

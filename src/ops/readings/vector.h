@@ -1,8 +1,8 @@
 /*
  * Reading `value` for floating point: an expression becomes arithmetic on the vectors a, b, c, y, g
- * (kernels/vector_tpl.h). A comparison is a mask, all bits of a lane set or none, and WHERE takes the
- * lanes of one or of the other. MATH, FINITE, WITHIN and LANES say how far the vector function can be
- * trusted (kernels/vector_math.h).
+ * (kernels/vector_tpl.h). A comparison is a mask, all bits of a lane set or none, and WHERE takes
+ * the lanes of one or of the other. MATH, FINITE, WITHIN and LANES say how far the vector function
+ * can be trusted (kernels/vector_math.h).
  */
 #define p AG__FN(splat)((T)P)
 #define q AG__FN(splat)((T)Q)
