@@ -71,10 +71,11 @@ static double sample(ag_context *c, const operation *o, ag_tensor *x, ag_tensor 
 static double sample_copy(int64_t n, size_t size)
 {
     const int64_t times = ELEMENTS / n > 0 ? ELEMENTS / n : 1;
-    char *volatile from = calloc((size_t)n, size), *volatile to = calloc((size_t)n, size);
+    char *volatile from = malloc((size_t)n * size), *volatile to = malloc((size_t)n * size);
     if (!from || !to)
         exit(1);
-    memcpy(to, from, (size_t)n * size);
+    memset(from, 1, (size_t)n * size); /* the pages exist from here on */
+    memset(to, 1, (size_t)n * size);
     const double start = now_ns();
     for (int64_t i = 0; i < times; i++)
         memcpy(to, from, (size_t)n * size);

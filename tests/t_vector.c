@@ -432,8 +432,40 @@ static void t_conversions_do_not_depend_on_gaps(ag_context *c)
         }
 }
 
+/* Copies of permuted and broadcast tensors of every size of element, against plain indexing. */
+static void t_copies_of_views(ag_context *c)
+{
+    static const ag_dtype dtypes[] = { AG_U8, AG_I16, AG_F32, AG_F64 };
+    static const int64_t orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 },
+                                         { 2, 0, 1 }, { 2, 1, 0 } };
+    for (int d = 0; d < AG_COUNT(dtypes); d++)
+        for (int o = 0; o < AG_COUNT(orders); o++) {
+            AG_SCOPE(c) {
+                const int64_t *p = orders[o], size[] = { 3, 17, 20 };
+                ag_tensor *x = ag_to(ag_arange(c, 0, 3 * 17 * 20, 1, .dtype = AG_F64), dtypes[d]);
+                ag_tensor *y = ag_contiguous(ag_permute(ag_reshape(x, AG_SHAPE(3, 17, 20)),
+                                                        AG_SHAPE(p[0], p[1], p[2])));
+                ag_tensor *flat = ag_reshape(y, AG_SHAPE(-1));
+                CHECK(flat);
+                int64_t n = 0, at[3];
+                for (at[p[0]] = 0; at[p[0]] < size[p[0]]; at[p[0]]++)
+                    for (at[p[1]] = 0; at[p[1]] < size[p[1]]; at[p[1]]++)
+                        for (at[p[2]] = 0; at[p[2]] < size[p[2]]; at[p[2]]++, n++) {
+                            const int64_t from = (at[0] * 17 + at[1]) * 20 + at[2];
+                            CHECK(ag_at(flat, n) == (double)(d || from < 255 ? from : 255));
+                        }
+                ag_tensor *column = ag_expand(ag_narrow(ag_reshape(x, AG_SHAPE(-1, 1)), 0, 0, 50),
+                                              AG_SHAPE(50, 9));
+                ag_tensor *z = ag_reshape(column, AG_SHAPE(-1));
+                for (int64_t i = 0; i < 450; i++)
+                    CHECK(ag_at(z, i) == (double)(i / 9));
+            }
+        }
+}
+
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_loops_compute_what_libm_computes), TEST(t_layouts_do_not_matter),
-               TEST(t_lengths_do_not_matter), TEST(t_conversions_do_not_depend_on_gaps));
+               TEST(t_lengths_do_not_matter), TEST(t_conversions_do_not_depend_on_gaps),
+               TEST(t_copies_of_views));
 }

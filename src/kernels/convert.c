@@ -1,4 +1,7 @@
-/* One plain loop per pair of types, which compilers turn into vector code where they can. */
+/*
+ * Conversions: one plain loop per pair of types, which compilers turn into vector code where they
+ * can. Transposed copies: one function per size of an element.
+ */
 #include "convert.h"
 
 #include "half.h"
@@ -39,3 +42,27 @@ bool ag__convert_array(ag_dtype dt, void *dst, ag_dtype st, const void *src, int
 
 #undef CONVERT_PAIR
 #undef CONVERT
+
+#define T uint8_t
+#define PLANE convert_plane_1
+#include "plane_tpl.h"
+#define T uint16_t
+#define PLANE convert_plane_2
+#include "plane_tpl.h"
+#define T uint32_t
+#define PLANE convert_plane_4
+#include "plane_tpl.h"
+#define T uint64_t
+#define PLANE convert_plane_8
+#include "plane_tpl.h"
+
+void ag__copy_plane(size_t size, void *dst, int64_t ti, int64_t tj, const void *src, int64_t fj,
+                    int64_t rows, int64_t columns)
+{
+    switch (size) {
+    case 1: convert_plane_1(src, fj, dst, ti, tj, rows, columns); break;
+    case 2: convert_plane_2(src, fj, dst, ti, tj, rows, columns); break;
+    case 4: convert_plane_4(src, fj, dst, ti, tj, rows, columns); break;
+    default: convert_plane_8(src, fj, dst, ti, tj, rows, columns); break;
+    }
+}

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../kernels/convert.h"
+
 const char *ag__shape_string(ag__shape_text *buffer, ag_ints shape)
 {
     size_t at = 0;
@@ -50,37 +52,85 @@ int ag__dim(ag_context *c, const char *op, int64_t dim, int ndim)
     return -1;
 }
 
-/* Walks all dimensions but the last two with a counter, and converts row by row. */
+/* ---- copies ---- */
+
+/* Dimensions of a copy, with the strides of both sides, in elements. */
+typedef struct {
+    int n;
+    int64_t shape[AG_MAX_DIMS], to[AG_MAX_DIMS], from[AG_MAX_DIMS];
+} copy_dims;
+
+/* Leaves dimensions of one element out and joins neighbours that both sides step through evenly. */
+static void copy_add(copy_dims *d, int64_t size, int64_t to, int64_t from)
+{
+    const int last = d->n - 1;
+    if (size == 1)
+        return;
+    if (last >= 0 && d->to[last] == to * size && d->from[last] == from * size) {
+        d->shape[last] *= size;
+        d->to[last] = to;
+        d->from[last] = from;
+        return;
+    }
+    d->shape[d->n] = size;
+    d->to[d->n] = to;
+    d->from[d->n++] = from;
+}
+
+/* Makes the dimension along which the source is dense the last but one, unless it is the last:
+ * these two are a plane that is copied by tiles. */
+static bool copy_transposed(copy_dims *d)
+{
+    const int last = d->n - 1;
+    int dense = -1;
+    for (int i = 0; i < last && d->from[last] != 1 && d->from[last] != 0; i++)
+        dense = d->from[i] == 1 ? i : dense;
+    for (int i = dense; dense >= 0 && i < last - 1; i++) {
+        const int64_t size = d->shape[i], to = d->to[i], from = d->from[i];
+        d->shape[i] = d->shape[i + 1], d->to[i] = d->to[i + 1], d->from[i] = d->from[i + 1];
+        d->shape[i + 1] = size, d->to[i + 1] = to, d->from[i + 1] = from;
+    }
+    return dense >= 0;
+}
+
+/* Walks all dimensions but those of a row, or of a plane, with a counter. */
 void ag__copy_data(ag_tensor *dst, const ag_tensor *src)
 {
     const ag_dtype dd = (ag_dtype)dst->dtype, sd = (ag_dtype)src->dtype;
     if (dst->numel == 0)
         return;
-    int64_t ss[AG_MAX_DIMS], index[AG_MAX_DIMS] = { 0 };
-    const int n = dst->ndim, lead = n - src->ndim;
-    for (int i = 0; i < n; i++) {
-        const int k = i - lead;
-        ss[i] = k < 0 || src->dims[k] == 1 ? 0 : src->dims[src->ndim + k];
-    }
     if (dd == sd && dst->numel == src->numel && ag__is_contiguous(dst) && ag__is_contiguous(src)) {
         memmove(ag__at(dst), ag__at(src), (size_t)dst->numel * ag__itemsize(dd));
         return;
     }
-    const int64_t row = n ? dst->dims[n - 1] : 1;
-    const int64_t drow = n ? dst->dims[2 * n - 1] : 1, srow = n ? ss[n - 1] : 1;
+    copy_dims w = { 0 };
+    int64_t index[AG_MAX_DIMS] = { 0 };
+    const int lead = dst->ndim - src->ndim;
+    for (int i = 0; i < dst->ndim; i++) {
+        const int k = i - lead;
+        copy_add(&w, dst->dims[i], dst->dims[dst->ndim + i],
+                 k < 0 || src->dims[k] == 1 ? 0 : src->dims[src->ndim + k]);
+    }
+    const bool planes = dd == sd && copy_transposed(&w);
+    const int last = w.n - 1;
     const int64_t dsize = (int64_t)ag__itemsize(dd), ssize = (int64_t)ag__itemsize(sd);
     char *d = ag__at(dst);
     const char *s = ag__at(src);
     for (;;) {
-        ag__convert(dd, d, drow, sd, s, srow, row);
-        int i = n - 2;
+        if (planes)
+            ag__copy_plane((size_t)dsize, d, w.to[last - 1], w.to[last], s, w.from[last],
+                           w.shape[last - 1], w.shape[last]);
+        else
+            ag__convert(dd, d, w.n ? w.to[last] : 1, sd, s, w.n ? w.from[last] : 1,
+                        w.n ? w.shape[last] : 1);
+        int i = last - (planes ? 2 : 1);
         for (; i >= 0; i--) {
-            d += dst->dims[n + i] * dsize;
-            s += ss[i] * ssize;
-            if (++index[i] < dst->dims[i])
+            d += w.to[i] * dsize;
+            s += w.from[i] * ssize;
+            if (++index[i] < w.shape[i])
                 break;
-            d -= dst->dims[i] * dst->dims[n + i] * dsize;
-            s -= dst->dims[i] * ss[i] * ssize;
+            d -= w.shape[i] * w.to[i] * dsize;
+            s -= w.shape[i] * w.from[i] * ssize;
             index[i] = 0;
         }
         if (i < 0)
