@@ -155,14 +155,20 @@ static void t_warnings_come_once(ag_context *unused)
     CHECK_INT(n_warnings, 2);
 }
 
-/* A gradient whose elements share memory is replaced, not written into. */
-static void t_accumulates_beside_an_expanded_gradient(ag_context *c)
+/* A gradient that is no array is replaced, not written into. */
+static void t_accumulates_beside_a_strided_gradient(ag_context *c)
 {
     ag_tensor *x = ag_ones(c, AG_SHAPE(3), .requires_grad = true), *one = ag_ones(c, AG_SHAPE(1));
     CHECK(ag_set_grad(x, ag_expand(one, AG_SHAPE(3))));
     CHECK(ag_backward(ag_sum(ag_mul(x, ag_arange(c, 0, 3, 1)))));
     CHECK_VALUES(ag_grad_of(x), AG_SHAPE(3), AG_VALUES(1, 2, 3), 0);
     CHECK_CLOSE(ag_item(one), 1, 0);
+    ag_tensor *m = ag_ones(c, AG_SHAPE(2, 3), .requires_grad = true);
+    ag_tensor *six = ag_reshape(ag_arange(c, 0, 6, 1), AG_SHAPE(3, 2));
+    CHECK(ag_set_grad(m, ag_t(six)));
+    CHECK(ag_backward(ag_sum(m)));
+    CHECK_VALUES(ag_grad_of(m), AG_SHAPE(2, 3), AG_VALUES(1, 3, 5, 2, 4, 6), 0);
+    CHECK_CLOSE(ag_at(six, 2, 1), 5, 0);
 }
 
 static void t_scopes_end_once(ag_context *c)
@@ -186,5 +192,5 @@ int main(int argc, char **argv)
                TEST(t_inputs_prune), TEST(t_unused_input), TEST(t_root_errors),
                TEST(t_retain_grad), TEST(t_shapes_that_do_not_broadcast), TEST(t_long_chain),
                TEST(t_names_of_nodes), TEST(t_warnings_come_once),
-               TEST(t_accumulates_beside_an_expanded_gradient), TEST(t_scopes_end_once));
+               TEST(t_accumulates_beside_a_strided_gradient), TEST(t_scopes_end_once));
 }

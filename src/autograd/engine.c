@@ -337,7 +337,7 @@ static bool pass_run(pass *p)
 /* g is added to the present gradient where it lies, rather than replacing it. */
 static bool pass_adds_in_place(const pass *p, const ag_tensor *old)
 {
-    return old && !p->create_graph && !ag__wants_grad(old) && !ag__repeats_memory(old);
+    return old && !p->create_graph && !ag__wants_grad(old) && ag__is_contiguous(old);
 }
 
 /* Turns *g into what t's .grad becomes, g itself when nobody else holds it, a copy or a sum. It is
