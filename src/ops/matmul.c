@@ -539,9 +539,9 @@ static ag_tensor *matmul_fold(ag_tensor *big, ag_tensor *small)
     }
     ag_tensor *flat = ag_reshape(big, AG_SHAPE(rows, big->dims[n - 1]));
     if (small->ndim == 1)
-        return ag_reshape(ag_mv(flat, small), (ag_ints){ shape, n - 1 });
+        return ag__unsafe_view(ag_mv(flat, small), (ag_ints){ shape, n - 1 });
     shape[n - 1] = small->dims[1];
-    return ag_reshape(ag_mm(flat, small), (ag_ints){ shape, n });
+    return ag__unsafe_view(ag_mm(flat, small), (ag_ints){ shape, n });
 }
 
 /* t, of at least 2 dimensions, with its batch dimensions expanded to `batch` and joined. */
@@ -578,7 +578,7 @@ static ag_tensor *matmul_broadcast(ag_tensor *a, ag_tensor *b)
         batch.shape[n++] = rows;
     if (!col)
         batch.shape[n++] = cols;
-    return ag_reshape(y, (ag_ints){ batch.shape, n });
+    return ag__unsafe_view(y, (ag_ints){ batch.shape, n });
 }
 
 static ag_tensor *matmul_compose(ag_tensor *a, ag_tensor *b)

@@ -104,6 +104,8 @@ bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geom
 ag_dtype ag__promote(const ag_tensor *a, const ag_tensor *b);
 /* g reduced to `shape`, the transpose of broadcasting; g itself when it has that shape. */
 ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape);
+/* A view of x, which was made for it and which nobody else sees. */
+ag_tensor *ag__unsafe_view(ag_tensor *x, ag_ints shape);
 /* A number as an operand beside t. */
 ag_tensor *ag__number(const ag_tensor *t, double value);
 

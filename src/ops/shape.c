@@ -154,13 +154,19 @@ static bool view_vjp(ag__rule *r)
 const ag__op ag__op_view = { .name = "view", .node_name = "ViewBackward0", .kind = AG_KIND_LINEAR,
                              .n_in = 1, .n_out = 1, .is_view = true, .infer = view_infer,
                              .vjp = view_vjp };
-const ag__op ag__op_reshape = { .name = "reshape", .node_name = "ViewBackward0",
-                                .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                                .infer = view_infer, .vjp = view_vjp };
+/* The same under the name that PyTorch gives it where nobody has the operand: see ag__unsafe_view. */
+const ag__op ag__op_unsafe_view = { .name = "reshape", .node_name = "UnsafeViewBackward0",
+                                    .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
+                                    .infer = view_infer, .vjp = view_vjp };
 
 ag_tensor *ag_view(ag_tensor *x, ag_ints shape) { return view_call(&ag__op_view, x, shape); }
 
-/* A view of x, or of a copy of x in order; the copy itself stays in the inner scope. */
+ag_tensor *ag__unsafe_view(ag_tensor *x, ag_ints shape)
+{
+    return view_call(&ag__op_unsafe_view, x, shape);
+}
+
+/* A view of x, or of a copy of x in order; the copy itself stays in the bracket. */
 ag_tensor *ag_reshape(ag_tensor *x, ag_ints shape)
 {
     ag__attrs a;
@@ -168,11 +174,11 @@ ag_tensor *ag_reshape(ag_tensor *x, ag_ints shape)
     if (!view_list(x, "reshape", shape, &a) || !view_resolve(x, "reshape", shape, &g))
         return NULL;
     if (view_strides(x, &g))
-        return ag__unary(&ag__op_reshape, x, &a);
+        return ag__unary(&ag__op_view, x, &a);
     ag_scope s;
     ag__bracket_begin(&s, x->c);
     ag_tensor *copy = ag_clone(x);
-    return ag__compose_end(&s, copy ? ag__unary(&ag__op_reshape, copy, &a) : NULL);
+    return ag__compose_end(&s, copy ? ag__unsafe_view(copy, shape) : NULL);
 }
 
 ag_tensor *ag_flatten(ag_tensor *x, int start, int end)
