@@ -74,7 +74,7 @@ static bool npy_word(npy_reader *r, const char *word)
 {
     const size_t n = strlen(word);
     npy_blank(r);
-    if ((size_t)(r->end - r->at) < n || memcmp(r->at, word, n))
+    if ((size_t)(r->end - r->at) < n || memcmp(r->at, word, n) != 0)
         return false;
     r->at += n;
     return true;
@@ -189,7 +189,7 @@ static bool npy_header(npy_reader *r)
 static size_t npy_header_length(npy_reader *r)
 {
     unsigned char b[12];
-    if (fread(b, 1, 8, r->f) != 8 || memcmp(b, "\x93NUMPY", 6))
+    if (fread(b, 1, 8, r->f) != 8 || memcmp(b, "\x93NUMPY", 6) != 0)
         return npy_bad(r, "this is not a .npy file"), 0;
     if (b[6] < 1 || b[6] > 3 || b[7] != 0)
         return npy_bad(r, "unknown format version"), 0;
