@@ -1,0 +1,246 @@
+"""Cases: small programs run by PyTorch and written down for t_golden.c.
+
+A case has leaves and steps. A step names an operation, its operands ("%0" is value 0: leaves come
+first, then the results of the steps; numbers stand for themselves, None is NULL) and its arguments.
+The last value is the result. In a data file (values are written with %.17g):
+
+    case NAME f32           f32: the case also holds, within the reader's tolerance, in float32
+    x f64 [2,3] grad: ...   leaves; `grad` ones are differentiated
+    = sum %0 dims=0,-1      steps
+    y f64 [3]: ...          the result
+    g0: ...                 the gradient of sum(y v) for leaf 0
+    h0: ...  hv: ...        the gradient of sum over i of sum(g_i u_i), for leaf 0 and for v
+
+v and u_i are not written: both sides make them by pattern(). `?` in place of a number claims
+nothing about it (PyTorch's is known to be wrong or arbitrary there).
+"""
+import torch
+import torch.nn.functional as F
+
+DTYPES = {torch.float32: "f32", torch.float64: "f64", torch.float16: "f16", torch.bfloat16: "bf16",
+          torch.int8: "i8", torch.int16: "i16", torch.int32: "i32", torch.int64: "i64",
+          torch.uint8: "u8", torch.bool: "bool"}
+BY_NAME = {name: dtype for dtype, name in DTYPES.items()}
+
+
+def pattern(shape, stream, dtype=torch.float64):
+    """Numbers that both sides can make: odd sixteenths, -15/16 to 17/16."""
+    n = torch.Size(shape).numel()
+    k = torch.arange(n, dtype=torch.int64)
+    return ((2 * ((7 * k + 5 * stream + 3) % 17) - 15).to(torch.float64) / 16).reshape(shape).to(dtype)
+
+
+# ---- operations by name ----
+
+REDUCTIONS = ["mean", "sum", "none"]
+
+
+def dims_of(x, dims):
+    return tuple(dims) if dims else tuple(range(x.dim()))
+
+
+def prod(x, dims=(), keepdim=0):
+    for d in sorted((d % x.dim() for d in dims_of(x, dims)), reverse=True):
+        x = torch.prod(x, d, keepdim=bool(keepdim))
+    return x
+
+
+def reduction(function):
+    return lambda x, dims=(), keepdim=0: function(x, dims_of(x, dims), keepdim=bool(keepdim))
+
+
+def spread(function):
+    return lambda x, dims=(), keepdim=0, correction_zero=0: function(
+        x, dims_of(x, dims), correction=0 if correction_zero else 1, keepdim=bool(keepdim))
+
+
+def loss(function):
+    def call(x, target, weight=None, ignore_index=-100, label_smoothing=None, reduction=0):
+        more = {} if label_smoothing is None else {"label_smoothing": label_smoothing}
+        return function(x, target, weight=weight, ignore_index=ignore_index,
+                        reduction=REDUCTIONS[reduction], **more)
+    return call
+
+
+def plain(name):
+    return getattr(torch, name, None) or getattr(F, name)
+
+
+def layer_norm(x, weight, bias, n, eps):
+    return F.layer_norm(x, x.shape[x.dim() - n:], weight, bias, eps)
+
+
+OPS = {name: plain(name) for name in """neg abs sign sqrt rsqrt reciprocal square exp exp2 expm1 log
+    log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erfinv
+    lgamma digamma sigmoid logit softplus relu selu silu mish hardsigmoid hardswish floor ceil round
+    trunc sinc nan_to_num isnan isinf isfinite logical_not add sub mul div pow fmod remainder atan2
+    hypot maximum minimum logaddexp xlogy copysign eq ne lt le gt ge logical_and logical_or where
+    lerp matmul mm bmm mv dot clone""".split()}
+OPS.update(
+    leaky_relu=lambda x, slope: F.leaky_relu(x, slope),
+    elu=lambda x, alpha: F.elu(x, alpha),
+    celu=lambda x, alpha: F.celu(x, alpha),
+    gelu=lambda x, tanh: F.gelu(x, approximate="tanh" if tanh else "none"),
+    hardtanh=lambda x, lo, hi: F.hardtanh(x, lo, hi),
+    clamp=lambda x, lo, hi: torch.clamp(x, lo, hi),
+    polygamma=lambda x, n: torch.polygamma(n, x),
+    to=lambda x, dtype: x.to(BY_NAME[dtype]),
+    sum=reduction(torch.sum), mean=reduction(torch.mean), prod=prod, amax=reduction(torch.amax),
+    amin=reduction(torch.amin), logsumexp=reduction(torch.logsumexp), var=spread(torch.var),
+    std=spread(torch.std),
+    argmax=lambda x, dim, keepdim=0: torch.argmax(x, dim, bool(keepdim)),
+    cumsum=lambda x, dim: torch.cumsum(x, dim),
+    logcumsumexp=lambda x, dim: torch.logcumsumexp(x, dim),
+    reshape=lambda x, shape: x.reshape(shape),
+    view=lambda x, shape: x.view(shape),
+    expand=lambda x, shape: x.expand(shape),
+    permute=lambda x, dims: x.permute(dims),
+    transpose=lambda x, d0, d1: x.transpose(d0, d1),
+    t=lambda x: x.t(),
+    squeeze=lambda x, dim: x.squeeze(dim),
+    unsqueeze=lambda x, dim: x.unsqueeze(dim),
+    flatten=lambda x, start, end: x.flatten(start, end),
+    select=lambda x, dim, i: x.select(dim, i),
+    slice=lambda x, dim, start, stop, step: torch.ops.aten.slice(x, dim, start, stop, step),
+    narrow=lambda x, dim, start, length: x.narrow(dim, start, length),
+    cat=lambda *x, dim: torch.cat(x, dim),
+    stack=lambda *x, dim: torch.stack(x, dim),
+    flip=lambda x, dims: x.flip(dims),
+    tril=lambda x, k: x.tril(k),
+    triu=lambda x, k: x.triu(k),
+    contiguous=lambda x: x.contiguous(),
+    addmm=lambda m, a, b, beta=1, alpha=1: torch.addmm(m, a, b, beta=beta, alpha=alpha),
+    linear=lambda x, w, b=None: F.linear(x, w, b),
+    softmax=lambda x, dim: torch.softmax(x, dim),
+    log_softmax=lambda x, dim: torch.log_softmax(x, dim),
+    layer_norm=layer_norm,
+    mse_loss=lambda x, t, reduction=0: F.mse_loss(x, t, reduction=REDUCTIONS[reduction]),
+    nll_loss=loss(F.nll_loss), cross_entropy=loss(F.cross_entropy),
+    index_select=lambda x, i, dim: x.index_select(dim, i),
+    gather=lambda x, i, dim: x.gather(dim, i),
+    embedding=lambda w, i: F.embedding(i, w),
+    one_hot=lambda i, classes: F.one_hot(i, classes),
+    masked_fill=lambda x, mask, v: x.masked_fill(mask, v),
+)
+
+
+# ---- cases ----
+
+class Case:
+    """A leaf is (values, grad). order: 0 for the result alone, 1 with gradients, 2 with gradients
+    of gradients. unknown names what is written as `?`: "h0", or "h0:3" for one element of it."""
+
+    def __init__(self, name, leaves, steps, order=2, f32=True, unknown=()):
+        self.name, self.leaves, self.steps, self.order = name, leaves, steps, order
+        self.f32, self.unknown = f32, set(unknown)
+
+    def evaluate(self, dtype=torch.float64, shift=0.0):
+        """The written quantities by name, in order."""
+        values = []
+        for x, grad in self.leaves:
+            if x.dtype == torch.float64:
+                x = (x * (1 + shift * pattern(x.shape, 9))).to(dtype)
+            values.append(x.detach().clone().requires_grad_(grad))
+        leaves = list(values)
+        for op, operands, arguments in self.steps:
+            given = [values[int(o[1:])] if isinstance(o, str) else o for o in operands]
+            values.append(OPS[op](*given, **arguments))
+        result = {"y": values[-1]}
+        if self.order and values[-1].requires_grad:
+            self.differentiate(leaves, values[-1], result)
+        return {name: value.detach() for name, value in result.items()}
+
+    def differentiate(self, leaves, y, result):
+        wanted = [(i, x) for i, x in enumerate(leaves) if x.requires_grad]
+        xs = [x for _, x in wanted]
+        v = pattern(y.shape, 0, y.dtype).requires_grad_()
+        gs = torch.autograd.grad((y * v).sum(), xs, create_graph=self.order > 1, allow_unused=True,
+                                 materialize_grads=True)
+        result.update({f"g{i}": g for (i, _), g in zip(wanted, gs)})
+        if self.order < 2:
+            return
+        total = sum((g * pattern(g.shape, i + 1, g.dtype)).sum() for (i, _), g in zip(wanted, gs))
+        hs = [torch.zeros_like(x) for x in xs + [v]]
+        try:
+            if total.requires_grad:
+                hs = torch.autograd.grad(total, xs + [v], allow_unused=True, materialize_grads=True)
+        except RuntimeError as error: # PyTorch has no second derivative of some functions
+            assert "is not implemented" in str(error)
+            return
+        result.update({f"h{i}": h for (i, _), h in zip(wanted, hs)})
+        result["hv"] = hs[-1]
+
+    def holds_in_f32(self, exact):
+        if not self.f32:
+            return False
+        rough = self.evaluate(torch.float32)
+        return all(close(rough[name].double(), exact[name].double(), 5e-4) for name in exact)
+
+    def text(self):
+        exact = self.evaluate()
+        lines = ["case " + self.name + (" f32" if self.holds_in_f32(exact) else "")]
+        for x, grad in self.leaves:
+            lines.append(f"x {head(x)}{' grad' if grad else ''}:{numbers(x)}")
+        for op, operands, arguments in self.steps:
+            words = ["=", op] + [operand(o) for o in operands]
+            lines.append(" ".join(words + [argument(*a) for a in arguments.items()]))
+        for name, value in exact.items():
+            start = f"y {head(value)}" if name == "y" else name
+            words = numbers(value).split()
+            for k in range(len(words)):
+                if name in self.unknown or f"{name}:{k}" in self.unknown:
+                    words[k] = "?"
+            lines.append(" ".join([start + ":"] + words))
+        return "\n".join(lines) + "\n"
+
+
+def close(a, b, tolerance):
+    same = (a == b) | (a.isnan() & b.isnan())
+    near = (a - b).abs() <= tolerance * b.abs().clamp(min=1)
+    return bool((same | near).all())
+
+
+def well_conditioned(case):
+    """Shifting the leaves by 1e-9 moves nothing by more than 1e-5: rounding by 1e-16, some tens of
+    times, moves nothing by more than 1e-10."""
+    try:
+        exact, moved = case.evaluate(), case.evaluate(shift=1e-9)
+    except RuntimeError:
+        return False
+    finite = all(bool(t.isfinite().all() and (t.abs() < 1e3).all()) for t in exact.values())
+    return finite and all(close(moved[name], exact[name], 1e-5) for name in exact)
+
+
+def head(x):
+    return DTYPES[x.dtype] + " [" + ",".join(str(n) for n in x.shape) + "]"
+
+
+def number(v):
+    v = v.item()
+    if isinstance(v, (bool, int)):
+        return str(int(v))
+    short = repr(v)
+    return short[:-2] if short.endswith(".0") else short
+
+
+def numbers(x):
+    return "".join(" " + number(v) for v in x.detach().reshape(-1))
+
+
+def operand(o):
+    if o is None:
+        return "-"
+    return o if isinstance(o, str) else repr(o)
+
+
+def argument(name, value):
+    if isinstance(value, (list, tuple)):
+        return name + "=" + ",".join(str(v) for v in value)
+    return f"{name}={value}"
+
+
+def write(path, heading, blocks):
+    with open(path, "w") as file:
+        file.write(f"# {heading} Made by make.py with PyTorch; cases.py describes the format.\n")
+        for block in blocks:
+            file.write("\n" + block)
