@@ -66,10 +66,32 @@ ag_dtype ag__promote(const ag_tensor *a, const ag_tensor *b)
     return promote_same(da, db);
 }
 
+/* Only compositions combine nothing but numbers, as in log b or b - 1 for a number b. */
+static bool pointwise_all_numbers(const ag__call *call)
+{
+    for (int i = 0; i < call->n_in; i++)
+        if (!(call->in[i]->flags & AG_T_NUMBER))
+            return false;
+    return true;
+}
+
+/* The result is a number again, with all the digits that its operands have. */
+static ag_dtype pointwise_number_dtype(const ag__call *call)
+{
+    bool integers = call->op->pointwise->keeps_integers, singles = true;
+    for (int i = 0; i < call->n_in; i++) {
+        integers = integers && call->in[i]->dtype == AG_I64;
+        singles = singles && call->in[i]->dtype == AG_F32;
+    }
+    return integers ? AG_I64 : singles ? AG_F32 : AG_F64;
+}
+
 /* The dtype that a row's value is computed and delivered in, before predicates make it bool. */
 static ag_dtype pointwise_dtype(const ag__call *call)
 {
     const ag__pointwise *row = call->op->pointwise;
+    if (pointwise_all_numbers(call))
+        return pointwise_number_dtype(call);
     const int first = row->index == AG_OP_where; /* the condition has no say */
     ag_dtype d = promote_default(call->in[first]);
     if (call->n_in - first == 2)
@@ -394,6 +416,8 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
     const ag__pointwise *row = call->op->pointwise;
     const ag__loop_set *set = ag__loop_best();
     const ag__loops *loops = &set->rows[row->index];
+    if (pointwise_all_numbers(call))
+        out[0]->flags |= AG_T_NUMBER;
     if (out[0]->numel == 0)
         return true;
     if (out[0]->numel == 1 && (out[0]->dtype == AG_F32 || out[0]->dtype == AG_F64) &&

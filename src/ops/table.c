@@ -2,6 +2,8 @@
  * The operation table as data: ops.def read as bit masks, costs, text and compositions, gathered
  * into one ag__op per row.
  */
+#include <math.h> /* NAN in ops.def */
+
 #include "op.h"
 #include "pointwise.h"
 

@@ -14,6 +14,9 @@ The last value is the result. In a data file (values are written with %.17g):
 v and u_i are not written: both sides make them by pattern(). `?` in place of a number claims
 nothing about it (PyTorch's is known to be wrong or arbitrary there).
 """
+import math
+
+import mpmath
 import torch
 import torch.nn.functional as F
 
@@ -29,8 +32,6 @@ def pattern(shape, stream, dtype=torch.float64):
     k = torch.arange(n, dtype=torch.int64)
     return ((2 * ((7 * k + 5 * stream + 3) % 17) - 15).to(torch.float64) / 16).reshape(shape).to(dtype)
 
-
-# ---- operations by name ----
 
 REDUCTIONS = ["mean", "sum", "none"]
 
@@ -70,6 +71,63 @@ def layer_norm(x, weight, bias, n, eps):
     return F.layer_norm(x, x.shape[x.dim() - n:], weight, bias, eps)
 
 
+# ---- what PyTorch computes with fewer digits than float64 has ----
+
+def tensors(a, b):
+    """A number beside a float tensor, as a tensor of that shape."""
+    numbers = [isinstance(v, (int, float)) for v in (a, b)]
+    other = b if numbers[0] else a
+    if not any(numbers) or not other.is_floating_point():
+        return a, b
+    return [torch.full_like(other, v) if n else v for v, n in zip((a, b), numbers)]
+
+
+def elementwise(function, x):
+    y = [function(v) for v in x.detach().reshape(-1).tolist()]
+    return torch.tensor(y, dtype=torch.float64).reshape(x.shape).to(x.dtype)
+
+
+def polygamma_at(n, x):
+    if math.isnan(x) or x == -math.inf:
+        return math.nan
+    if x == math.inf:
+        return math.inf if n == 0 else math.copysign(0, 1 if n % 2 else -1)
+    if x == math.floor(x) and x <= 0: # poles: one-sided limits at 0, none where the sides differ
+        return (math.copysign(math.inf, -x) if x == 0 else math.nan) if n == 0 else \
+            (math.inf if n % 2 else -math.inf)
+    return float(mpmath.polygamma(n, mpmath.mpf(x)))
+
+
+class Polygamma(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, n):
+        ctx.save_for_backward(x)
+        ctx.n = n
+        return elementwise(lambda v: polygamma_at(n, v), x)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * Polygamma.apply(ctx.saved_tensors[0], ctx.n + 1), None
+
+
+class Lgamma(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.lgamma(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * Polygamma.apply(ctx.saved_tensors[0], 0)
+
+
+def hardsigmoid(x):
+    inner = (x > -3) & (x < 3)
+    return torch.where(inner, x / 6 + .5, F.hardsigmoid(x.detach()))
+
+
+# ---- operations by name ----
+
 OPS = {name: plain(name) for name in """neg abs sign sqrt rsqrt reciprocal square exp exp2 expm1 log
     log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erfinv
     lgamma digamma sigmoid logit softplus relu selu silu mish hardsigmoid hardswish floor ceil round
@@ -77,13 +135,19 @@ OPS = {name: plain(name) for name in """neg abs sign sqrt rsqrt reciprocal squar
     hypot maximum minimum logaddexp xlogy copysign eq ne lt le gt ge logical_and logical_or where
     lerp matmul mm bmm mv dot clone""".split()}
 OPS.update(
+    # PyTorch keeps numbers, 1/6 and 1/alpha in float32 in places, and its trigamma has nine digits.
+    pow=lambda a, b: torch.pow(*tensors(a, b)),
+    xlogy=lambda a, b: torch.xlogy(*tensors(a, b)),
+    celu=lambda x, alpha: torch.where(x > 0, x, alpha * torch.expm1(x.where(~(x > 0), 0) / alpha)),
+    hardsigmoid=lambda x: hardsigmoid(x),
+    lgamma=lambda x: Lgamma.apply(x),
+    digamma=lambda x: Polygamma.apply(x, 0),
+    polygamma=lambda x, n: Polygamma.apply(x, n),
     leaky_relu=lambda x, slope: F.leaky_relu(x, slope),
     elu=lambda x, alpha: F.elu(x, alpha),
-    celu=lambda x, alpha: F.celu(x, alpha),
     gelu=lambda x, tanh: F.gelu(x, approximate="tanh" if tanh else "none"),
     hardtanh=lambda x, lo, hi: F.hardtanh(x, lo, hi),
     clamp=lambda x, lo, hi: torch.clamp(x, lo, hi),
-    polygamma=lambda x, n: torch.polygamma(n, x),
     to=lambda x, dtype: x.to(BY_NAME[dtype]),
     sum=reduction(torch.sum), mean=reduction(torch.mean), prod=prod, amax=reduction(torch.amax),
     amin=reduction(torch.amin), logsumexp=reduction(torch.logsumexp), var=spread(torch.var),
