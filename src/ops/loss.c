@@ -28,7 +28,8 @@ static bool loss_check_float(const ag__call *call, ag_dtype d)
 static bool mse_loss_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0], *target = call->in[1];
-    out->dtype = ag__promote(x, target);
+    /* PyTorch broadcasts before it promotes, so that a 0-dim operand counts in full. */
+    out->dtype = ag__promote_dtypes((ag_dtype)x->dtype, (ag_dtype)target->dtype);
     if (!loss_check_reduction(call) || !loss_check_float(call, out->dtype) ||
         !ag__broadcast(call->c, "mse_loss", ag__sizes(x), ag__sizes(target), out) ||
         !ag__check_shape(call->c, "ag_mse_loss", (ag_ints){ out->shape, out->ndim }, out->dtype))
@@ -264,12 +265,12 @@ static bool nll_loss_vjp(ag__rule *r)
     if (!weight) {
         factor = ag_to(counts, (ag_dtype)g->dtype);
     } else {
-        ag_tensor *each = ag_index_select(weight, 0, ag_reshape(safe, AG_SHAPE(safe->numel)));
-        each = ag_reshape(each, ag__sizes(target));
-        factor = each ? (ag_where)(counts, each, ag__number(each, 0)) : NULL;
+        factor = ag_index_select(weight, 0, ag_reshape(safe, AG_SHAPE(safe->numel)));
+        factor = ag_reshape(factor, ag__sizes(target));
     }
     if (r->attrs->i[0] == AG_MEAN)
         factor = (ag_div)(factor, ag_detach(ag__out(r, 1)));
+    factor = factor ? (ag_where)(counts, factor, ag__number(factor, 0)) : NULL; /* even 0 / 0 */
     ag_tensor *values = (ag_mul)(factor, ag_neg(g));
     if (!values)
         return false;

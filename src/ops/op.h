@@ -102,6 +102,7 @@ static inline void ag__geometry_set(ag__geometry *g, ag_dtype dtype, ag_ints sha
 bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geometry *out);
 /* The dtype that an operation of both computes in: PyTorch's rules. */
 ag_dtype ag__promote(const ag_tensor *a, const ag_tensor *b);
+ag_dtype ag__promote_dtypes(ag_dtype a, ag_dtype b); /* of tensors that both have dimensions */
 /* g reduced to `shape`, the transpose of broadcasting; g itself when it has that shape. */
 ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape);
 /* A view of x, which was made for it and which nobody else sees. */

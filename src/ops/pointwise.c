@@ -46,6 +46,12 @@ static ag_dtype promote_same(ag_dtype a, ag_dtype b)
     return ag__is_float(a) ? AG_F32 : AG_I16; /* f16 with bf16, i8 with u8 */
 }
 
+ag_dtype ag__promote_dtypes(ag_dtype a, ag_dtype b)
+{
+    const int ca = promote_category(a), cb = promote_category(b);
+    return ca != cb ? (ca > cb ? a : b) : promote_same(a, b);
+}
+
 /* What a number's own dtype becomes when it decides: the defaults. */
 static ag_dtype promote_default(const ag_tensor *t)
 {
@@ -94,10 +100,10 @@ static ag_dtype pointwise_dtype(const ag__call *call)
         return pointwise_number_dtype(call);
     const int first = row->index == AG_OP_where; /* the condition has no say */
     ag_dtype d = promote_default(call->in[first]);
-    if (call->n_in - first == 2)
+    if (call->n_in - first >= 2)
         d = ag__promote(call->in[first], call->in[first + 1]);
-    else if (call->n_in == 3)
-        d = promote_same(ag__promote(call->in[0], call->in[1]), ag__promote(call->in[1], call->in[2]));
+    if (call->n_in - first == 3 && promote_rank(call->in[0]) + promote_rank(call->in[1]) == 0)
+        d = promote_default(call->in[2]); /* lerp between numbers */
     return row->keeps_integers || ag__is_float(d) ? d : AG_F32;
 }
 
@@ -119,16 +125,50 @@ bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geom
 }
 
 /* Arithmetic that PyTorch refuses on truth values. */
-static bool pointwise_check_bool(const ag__call *call)
+static bool pointwise_takes_bool(const ag__call *call)
 {
-    if (call->op->pointwise->index == AG_OP_sub)
-        return ag_fail(call->c, AG_ERR_DTYPE,
-                       "ag_sub: Subtraction, the `-` operator, with two bool tensors is not supported. "
-                       "Use ag_ne or ag_logical_not instead.");
-    return call->op->pointwise->index != AG_OP_neg ||
-           ag_fail(call->c, AG_ERR_DTYPE,
-                   "ag_neg: Negation, the `-` operator, on a bool tensor is not supported. Use "
-                   "ag_logical_not instead.");
+    const bool first = call->in[0]->dtype == AG_BOOL;
+    const bool second = call->n_in > 1 && call->in[1]->dtype == AG_BOOL;
+    const char *message = NULL;
+    if (!first && !second)
+        return true;
+    switch (call->op->pointwise->index) {
+    case AG_OP_sub:
+        message = first && second
+                      ? "Subtraction, the `-` operator, with two bool tensors is not supported. Use "
+                        "ag_ne or ag_logical_not instead."
+                      : "Subtraction, the `-` operator, with a bool tensor is not supported. If you "
+                        "are trying to invert a mask, use ag_logical_not instead.";
+        break;
+    case AG_OP_neg:
+        message = "Negation, the `-` operator, on a bool tensor is not supported. Use "
+                  "ag_logical_not instead.";
+        break;
+    case AG_OP_relu:
+        message = "Boolean inputs not supported for relu";
+        break;
+    case AG_OP_hardtanh:
+        message = "Bool inputs not supported for hardtanh";
+        break;
+    }
+    return !message ||
+           ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: %s", call->op->name, message);
+}
+
+/* lerp does not promote: operands are of one dtype, but for numbers and a 0-dim weight. */
+static bool pointwise_lerp_fits(const ag__call *call)
+{
+    static const char *const names[] = { "start", "end", "weight" };
+    const ag_tensor *a = call->in[0];
+    for (int i = 1; i < 3; i++) {
+        const ag_tensor *t = call->in[i];
+        if (t->dtype != a->dtype && !((a->flags | t->flags) & AG_T_NUMBER) && (i == 1 || t->ndim))
+            return ag_fail(call->c, AG_ERR_DTYPE,
+                           "ag_lerp: expected dtype %s for `%s` but got dtype %s",
+                           ag_dtype_name((ag_dtype)a->dtype), names[i],
+                           ag_dtype_name((ag_dtype)t->dtype));
+    }
+    return true;
 }
 
 bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
@@ -147,7 +187,8 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
         grows = true;
     }
     out->dtype = call->op->pointwise->predicate ? AG_BOOL : pointwise_dtype(call);
-    if (out->dtype == AG_BOOL && !pointwise_check_bool(call))
+    if (!pointwise_takes_bool(call) ||
+        (call->op->pointwise->index == AG_OP_lerp && !pointwise_lerp_fits(call)))
         return false;
     grows = grows || ag__itemsize(out->dtype) > ag__itemsize((ag_dtype)first->dtype);
     return !grows || ag__check_shape(call->c, call->op->name, (ag_ints){ out->shape, out->ndim },

@@ -4,6 +4,8 @@
  */
 #include "pointwise.h"
 
+#include <math.h>
+
 #define UNARY(name, ...)                                                                           \
     ag_tensor *(ag_##name)(ag_tensor *x) { return ag__unary(ag__ops[AG_OP_##name], x, NULL); }
 #define BINARY(name, ...)                                                                          \
@@ -19,6 +21,12 @@
 #define PREDICATE2(name, value) BINARY(name)
 #define STRUCTURED(name)
 #include "ops.def"
+
+/* PyTorch's square is a power with the number 2, beside which bool is an integer. */
+ag_tensor *(ag_square)(ag_tensor *x)
+{
+    return x && x->dtype == AG_BOOL ? ag_pow(x, 2) : ag__unary(ag__ops[AG_OP_square], x, NULL);
+}
 
 static ag_tensor *api_with(int op, ag_tensor *x, double p, double q)
 {
@@ -42,7 +50,16 @@ ag_tensor *ag_hardtanh(ag_tensor *x, double lo, double hi)
 {
     return api_with(AG_OP_hardtanh, x, lo, hi);
 }
-ag_tensor *ag_clamp(ag_tensor *x, double lo, double hi) { return api_with(AG_OP_clamp, x, lo, hi); }
+/* Integers keep their dtype where the bounds are whole numbers or none, as beside any number. */
+ag_tensor *ag_clamp(ag_tensor *x, double lo, double hi)
+{
+    const bool whole = (lo == trunc(lo) || isnan(lo)) && (hi == trunc(hi) || isnan(hi));
+    if (x && !ag__is_float((ag_dtype)x->dtype) && !whole)
+        x = ag_to(x, AG_F32);
+    else if (x && x->dtype == AG_BOOL)
+        x = ag_to(x, AG_I64);
+    return api_with(AG_OP_clamp, x, lo, hi);
+}
 ag_tensor *ag__sinc1(ag_tensor *x) { return api_with(AG_OP_sinc1, x, 0, 0); }
 ag_tensor *ag__sinc2(ag_tensor *x) { return api_with(AG_OP_sinc2, x, 0, 0); }
 

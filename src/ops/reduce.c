@@ -423,6 +423,8 @@ ag_tensor *(ag_amin)(ag_tensor *x, const ag_reduce_options *o)
 
 static bool argmax_infer(const ag__call *call, ag__geometry *out)
 {
+    if (call->in[0]->dtype == AG_BOOL)
+        return ag_fail(call->c, AG_ERR_DTYPE, "ag_argmax: does not support bool input");
     return extreme_check(call) && reduce_shape(call, out, AG_I64);
 }
 static bool argmax_kernel(const ag__call *call, ag_tensor *const *out)
