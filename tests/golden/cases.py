@@ -33,6 +33,7 @@ def pattern(shape, stream, dtype=torch.float64):
     return ((2 * ((7 * k + 5 * stream + 3) % 17) - 15).to(torch.float64) / 16).reshape(shape).to(dtype)
 
 
+HALVES = (torch.float16, torch.bfloat16) # whose products and logarithms PyTorch rounds in between
 REDUCTIONS = ["mean", "sum", "none"]
 
 
@@ -41,6 +42,8 @@ def dims_of(x, dims):
 
 
 def prod(x, dims=(), keepdim=0):
+    if x.dtype in HALVES:
+        return prod(x.float(), dims, keepdim).to(x.dtype)
     for d in sorted((d % x.dim() for d in dims_of(x, dims)), reverse=True):
         x = torch.prod(x, d, keepdim=bool(keepdim))
     return x
@@ -67,8 +70,17 @@ def plain(name):
     return getattr(torch, name, None) or getattr(F, name)
 
 
+def log_softmax(x, dim):
+    if x.dtype in HALVES:
+        return torch.log_softmax(x.float(), dim).to(x.dtype)
+    return torch.log_softmax(x, dim)
+
+
 def layer_norm(x, weight, bias, n, eps):
-    return F.layer_norm(x, x.shape[x.dim() - n:], weight, bias, eps)
+    shape = x.shape[x.dim() - n:]
+    if weight is None and bias is not None: # else PyTorch fails in the second derivative
+        weight = torch.ones(shape, dtype=x.dtype)
+    return F.layer_norm(x, shape, weight, bias, eps)
 
 
 # ---- what PyTorch computes with fewer digits than float64 has ----
@@ -84,7 +96,8 @@ def tensors(a, b):
 
 def elementwise(function, x):
     y = [function(v) for v in x.detach().reshape(-1).tolist()]
-    return torch.tensor(y, dtype=torch.float64).reshape(x.shape).to(x.dtype)
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    return torch.tensor(y, dtype=torch.float64).reshape(x.shape).to(dtype)
 
 
 def polygamma_at(n, x):
@@ -176,7 +189,7 @@ OPS.update(
     addmm=lambda m, a, b, beta=1, alpha=1: torch.addmm(m, a, b, beta=beta, alpha=alpha),
     linear=lambda x, w, b=None: F.linear(x, w, b),
     softmax=lambda x, dim: torch.softmax(x, dim),
-    log_softmax=lambda x, dim: torch.log_softmax(x, dim),
+    log_softmax=log_softmax,
     layer_norm=layer_norm,
     mse_loss=lambda x, t, reduction=0: F.mse_loss(x, t, reduction=REDUCTIONS[reduction]),
     nll_loss=loss(F.nll_loss), cross_entropy=loss(F.cross_entropy),
