@@ -49,7 +49,7 @@ static void compare(run *r, const char *what, ag_tensor *t, const golden_numbers
         return;
     }
     /* PyTorch rounds half gradients after each operation, our fused loops once: two units. */
-    const double tolerance = strcmp(what, "y") == 0          ? r->tolerance
+    const double tolerance = strcmp(what, "y") == 0      ? r->tolerance
                              : ag_dtype_of(t) == AG_F16  ? 0x1p-9
                              : ag_dtype_of(t) == AG_BF16 ? 0x1p-6
                                                          : r->tolerance;
@@ -127,7 +127,8 @@ static ag_tensor *run_steps(run *r)
     return r->values[k->n_leaves + k->n_steps - 1];
 }
 
-static void compare_gradients(run *r, ag_tensor *const *g, const char *name, const golden_numbers *e)
+static void compare_gradients(run *r, ag_tensor *const *g, const char *name,
+                              const golden_numbers *e)
 {
     for (int i = 0; i < r->n_wanted; i++) {
         char what[32];
@@ -185,7 +186,7 @@ static void check_case(run *r, ag_dtype floats)
     const golden_case *k = r->k;
     r->floats = floats;
     r->tolerance = floats == AG_F32 ? tolerance_f32 : k->y.dtype == AG_F64 ? tolerance_f64 : 0;
-    AG_SCOPE(r->c) {
+    AG_SCOPE (r->c) {
         ag_tensor *y = run_steps(r);
         compare_y(r, y);
         if (y && r->n_wanted && k->g[r->leaf[0]].data)
@@ -278,7 +279,7 @@ static void table_add(golden_step *s, const char *name, double number)
 static const char *table_answer(ag_context *c, const char *name, const char *a, const char *b)
 {
     static const char *const names[] = { "f32", "f64", "f16", "bf16", "i8",
-                                         "i16", "i32", "i64", "u8", "bool" };
+                                         "i16", "i32", "i64", "u8",   "bool" };
     ag_tensor *values[3] = { NULL }, *y = NULL;
     golden_step s = { 0 };
     snprintf(s.name, sizeof s.name, "%s", name);
@@ -311,24 +312,27 @@ static int table_row(ag_context *c, const table *t, const char *label)
         if (strcmp(t->cell[k], "?") == 0)
             continue;
         const char *is = NULL;
-        AG_SCOPE(c)
+        AG_SCOPE (c)
             is = single ? table_answer(c, label, t->column[k], NULL)
                         : table_answer(c, t->name, label, t->column[k]);
+        CHECK(is);
         if (strcmp(is, t->cell[k]) == 0)
             continue;
         if (++bad <= TABLE_SHOWN)
-            fprintf(stderr, "golden/promotion.txt: %s of %s and %s is %s, expected %s\n", t->name, label,
-                    t->column[k], is, t->cell[k]);
+            fprintf(stderr, "golden/promotion.txt: %s of %s and %s is %s, expected %s\n", t->name,
+                    label, t->column[k], is, t->cell[k]);
     }
     return bad;
 }
 
 static void t_promotion(ag_context *c)
 {
-    static char *kept;
-    if (!kept)
+    static char *kept, *text; /* the file, and a copy to take apart; static: checks may jump */
+    if (!kept) {
         kept = golden_text("promotion");
-    char *text = strdup(kept);
+        text = golden_text("promotion");
+    }
+    memcpy(text, kept, strlen(kept));
     table t = { 0 };
     int bad = 0, rows = 0;
     for (char *line = text, *end; line && *line; line = end) {
@@ -343,11 +347,11 @@ static void t_promotion(ag_context *c)
         } else if (*line != '#' && sscanf(line, "%23s", label) == 1) {
             if (table_words(line + strlen(label), t.cell) != t.n)
                 FAIL("golden/promotion.txt: a row of another length: %s %s", t.name, label);
-            bad += table_row(c, &t, label);
+            if (!harness_faults() || rows % 11 == 0)
+                bad += table_row(c, &t, label);
             rows++;
         }
     }
-    free(text);
     CHECK(rows > 0);
     if (bad)
         FAIL("golden/promotion.txt: %d disagreements", bad);
@@ -355,5 +359,7 @@ static void t_promotion(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_unary), TEST(t_binary), TEST(t_reductions), TEST(t_shapes), TEST(t_products), TEST(t_norms), TEST(t_losses), TEST(t_indexing), TEST(t_promotion), TEST(t_dtypes), TEST(t_expressions));
+    return RUN(TEST(t_unary), TEST(t_binary), TEST(t_reductions), TEST(t_shapes), TEST(t_products),
+               TEST(t_norms), TEST(t_losses), TEST(t_indexing), TEST(t_promotion), TEST(t_dtypes),
+               TEST(t_expressions));
 }

@@ -40,7 +40,7 @@ typedef struct {
     char name[GOLDEN_NAME];
     int n; /* of the list; a single number is a list of one */
     int64_t list[GOLDEN_RANK];
-    double number; /* the first of the list as a real number */
+    double number;  /* the first of the list as a real number */
     ag_dtype dtype; /* where it names one */
 } golden_argument;
 

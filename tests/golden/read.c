@@ -51,10 +51,10 @@ char *golden_text(const char *name)
 
 int golden_dtype(const char *name)
 {
-    static const char *const names[] = { [AG_F32] = "f32", [AG_F64] = "f64", [AG_F16] = "f16",
-                                         [AG_BF16] = "bf16", [AG_I8] = "i8", [AG_I16] = "i16",
-                                         [AG_I32] = "i32", [AG_I64] = "i64", [AG_U8] = "u8",
-                                         [AG_BOOL] = "bool" };
+    static const char *const names[] = {
+        [AG_F32] = "f32", [AG_F64] = "f64", [AG_F16] = "f16", [AG_BF16] = "bf16", [AG_I8] = "i8",
+        [AG_I16] = "i16", [AG_I32] = "i32", [AG_I64] = "i64", [AG_U8] = "u8",     [AG_BOOL] = "bool"
+    };
     for (int d = 0; d < (int)(sizeof names / sizeof *names); d++)
         if (strcmp(name, names[d]) == 0)
             return d;
@@ -188,7 +188,8 @@ static golden_numbers *read_which(golden_case *k, const char *word)
 {
     if (strcmp(word, "hv") == 0)
         return &k->hv;
-    const int i = (*word == 'g' || *word == 'h') && isdigit((unsigned char)word[1]) ? atoi(word + 1) : -1;
+    const int i =
+        (*word == 'g' || *word == 'h') && isdigit((unsigned char)word[1]) ? atoi(word + 1) : -1;
     if (i < 0 || i >= GOLDEN_LEAVES)
         BAD("not a quantity", word);
     return *word == 'g' ? &k->g[i] : &k->h[i];
