@@ -129,31 +129,10 @@ typedef struct {
 #define R(f) ENTRY(f, reduce, (ag_##f))
 #define L(f) ENTRY(f, loss, (ag_##f))
 #define C(f) ENTRY(f, call, call_##f)
-#define ENTRIES                                                                                    \
-    U(neg)                                                                                         \
-    U(abs) U(sign) U(sqrt) U(rsqrt) U(reciprocal) U(square) U(exp) U(exp2) U(expm1) U(log) U(log2) \
-        U(log10) U(log1p) U(sin) U(cos) U(tan) U(asin) U(acos) U(atan) U(sinh) U(cosh) U(tanh) U(  \
-            asinh) U(acosh) U(atanh) U(erf) U(erfc) U(erfinv) U(lgamma) U(digamma) U(sigmoid)      \
-            U(logit) U(softplus) U(relu) U(selu) U(silu) U(mish) U(hardsigmoid) U(hardswish) U(    \
-                floor) U(ceil) U(round) U(trunc) U(sinc) U(nan_to_num) U(isnan) U(isinf)           \
-                U(isfinite) U(logical_not) U(t) U(contiguous) U(clone) B(add) B(sub) B(mul) B(div) \
-                    B(pow) B(fmod) B(remainder) B(atan2) B(hypot) B(maximum) B(minimum)            \
-                        B(logaddexp) B(xlogy) B(copysign) B(eq) B(ne) B(lt) B(le) B(gt) B(ge)      \
-                            B(logical_and) B(logical_or) B(matmul) B(mm) B(bmm) B(mv) B(dot)       \
-                                B(embedding) T(where) T(lerp) T(masked_fill)                       \
-                                    R(sum) R(mean) R(prod) R(amax) R(amin) R(var) R(std) R(        \
-                                        logsumexp) L(mse_loss) L(nll_loss) L(cross_entropy)        \
-                                        C(leaky_relu) C(elu) C(celu) C(gelu) C(hardtanh) C(clamp)  \
-                                            C(polygamma) C(to) C(argmax) C(cumsum) C(logcumsumexp) \
-                                                C(reshape) C(view) C(expand) C(permute) C(         \
-                                                    transpose) C(squeeze) C(unsqueeze)             \
-                                                    C(flatten) C(select) C(slice) C(narrow) C(cat) \
-                                                        C(stack) C(flip) C(tril) C(triu) C(addmm)  \
-                                                            C(linear) C(softmax) C(log_softmax)    \
-                                                                C(layer_norm) C(index_select)      \
-                                                                    C(gather) C(one_hot)
 
-static const entry entries[] = { ENTRIES };
+static const entry entries[] = {
+#include "calls.def"
+};
 
 ag_tensor *golden_run(const golden_step *s, ag_tensor *const *values)
 {
