@@ -520,13 +520,18 @@ static bool logsumexp_kernel(const ag__call *call, ag_tensor *const *out)
 {
     return reduce_kernel(call, out, AG_REDUCE_LOGSUMEXP);
 }
-/* g e^(x - y), where nothing overflows since y >= x. */
+/* g times e^(x - y), where nothing overflows since y >= x, over its sum: that is 1 but for the digits
+ * that y lost by its size, and 0 where all x are -inf and so have no influence. */
 static bool logsumexp_vjp(ag__rule *r)
 {
     ag_tensor *g = reduce_beside(r, r->g[0]), *y = reduce_beside(r, ag__out(r, 0));
-    ag_tensor *below = g && y ? ag_sub(ag__in(r, 0), y) : NULL;
+    ag_tensor *finite = y ? ag_isfinite(y) : NULL, *shift = finite ? ag_where(finite, y, 0) : NULL;
+    ag_tensor *below = shift ? ag_sub(ag__in(r, 0), shift) : NULL;
     ag_tensor *weights = below ? ag_exp(below) : NULL;
-    return (r->out[0] = weights ? ag_mul(g, weights) : NULL) != NULL;
+    ag_tensor *sum = weights ? reduce_likewise(r, weights, ag_sum) : NULL;
+    ag_tensor *none = sum ? ag_eq(sum, 0) : NULL, *total = none ? ag_where(none, 1, sum) : NULL;
+    ag_tensor *share = g && total ? ag_div(g, total) : NULL;
+    return (r->out[0] = share ? ag_mul(share, weights) : NULL) != NULL;
 }
 
 const ag__op ag__op_logsumexp = { .name = "logsumexp", .node_name = "LogsumexpBackward0",

@@ -69,8 +69,9 @@ def unary():
                    [(op, ["%0"], arguments)], min(order, 1), unknown=UNKNOWN.get(op, ()))
 
 
-# Elements of SPECIAL at which PyTorch is not the measure: it gives 0 for sinc's derivative near 0.
-UNKNOWN = {"sinc": ["g0:15", "g0:16"]}
+# Elements of SPECIAL at which PyTorch is not the measure: it gives 0 for sinc's derivative near 0, and
+# NaN for gelu at the infinities where there are limits.
+UNKNOWN = {"sinc": ["g0:15", "g0:16"], "gelu": ["y:3", "g0:2", "g0:3"]}
 
 BINARY = dict(
     add=(-2, 2, -2, 2), sub=(-2, 2, -2, 2), mul=(-2, 2, -2, 2), div=(-2, 2, .4, 2), pow=(.3, 2, -2, 3),

@@ -68,7 +68,7 @@ def special_reductions():
     yield Case("prod.zeros_by_row", [floats([[2, 0, 3], [1, 2, 3], [0, 0, 2]])], [("prod", ["%0"], {"dims": [1]})])
     yield Case("logsumexp.large", [floats([[1000, 1000.5], [-1000, -1001]])], [("logsumexp", ["%0"], {"dims": [1]})])
     yield Case("logsumexp.infinite", [floats([[-inf, 0], [inf, 0], [-inf, -inf], [inf, inf]])],
-               [("logsumexp", ["%0"], {"dims": [1]})], 1)
+               [("logsumexp", ["%0"], {"dims": [1]})], 1, unknown=["g0:4", "g0:5"]) # 0 is better than NaN
     yield Case("std.equal", [floats([[1., 1, 1], [1, 2, 3]])], [("std", ["%0"], {"dims": [1]})], 1)
     yield Case("var.offset", [floats([1e6 + 1, 1e6 + 2, 1e6 + 4])], [("var", ["%0"], {})], f32=False)
     for dim, keepdim in itertools.product([0, 1, 2, -1], [0, 1]):
