@@ -20,9 +20,11 @@ import mpmath
 import torch
 import torch.nn.functional as F
 
-DTYPES = {torch.float32: "f32", torch.float64: "f64", torch.float16: "f16", torch.bfloat16: "bf16",
-          torch.int8: "i8", torch.int16: "i16", torch.int32: "i32", torch.int64: "i64",
-          torch.uint8: "u8", torch.bool: "bool"}
+DTYPES = {
+    torch.float32: "f32", torch.float64: "f64", torch.float16: "f16", torch.bfloat16: "bf16",
+    torch.int8: "i8", torch.int16: "i16", torch.int32: "i32", torch.int64: "i64", torch.uint8: "u8",
+    torch.bool: "bool"
+}
 BY_NAME = {name: dtype for dtype, name in DTYPES.items()}
 
 
@@ -30,7 +32,8 @@ def pattern(shape, stream, dtype=torch.float64):
     """Numbers that both sides can make: odd sixteenths, -15/16 to 17/16."""
     n = torch.Size(shape).numel()
     k = torch.arange(n, dtype=torch.int64)
-    return ((2 * ((7 * k + 5 * stream + 3) % 17) - 15).to(torch.float64) / 16).reshape(shape).to(dtype)
+    return ((2 * ((7 * k + 5 * stream + 3) % 17) - 15).to(torch.float64) /
+        16).reshape(shape).to(dtype)
 
 
 HALVES = (torch.float16, torch.bfloat16) # whose products and logarithms PyTorch rounds in between
@@ -59,10 +62,16 @@ def spread(function):
 
 
 def loss(function):
+
     def call(x, target, weight=None, ignore_index=-100, label_smoothing=None, reduction=0):
         more = {} if label_smoothing is None else {"label_smoothing": label_smoothing}
-        return function(x, target, weight=weight, ignore_index=ignore_index,
-                        reduction=REDUCTIONS[reduction], **more)
+        return function(x,
+            target,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=REDUCTIONS[reduction],
+            **more)
+
     return call
 
 
@@ -84,6 +93,7 @@ def layer_norm(x, weight, bias, n, eps):
 
 
 # ---- what PyTorch computes with fewer digits than float64 has ----
+
 
 def tensors(a, b):
     """A number beside a float tensor, as a tensor of that shape."""
@@ -112,6 +122,7 @@ def polygamma_at(n, x):
 
 
 class Polygamma(torch.autograd.Function):
+
     @staticmethod
     def forward(ctx, x, n):
         ctx.save_for_backward(x)
@@ -124,6 +135,7 @@ class Polygamma(torch.autograd.Function):
 
 
 class Lgamma(torch.autograd.Function):
+
     @staticmethod
     def forward(ctx, x):
         ctx.save_for_backward(x)
@@ -141,12 +153,14 @@ def hardsigmoid(x):
 
 # ---- operations by name ----
 
-OPS = {name: plain(name) for name in """neg abs sign sqrt rsqrt reciprocal square exp exp2 expm1 log
+OPS = {
+    name: plain(name) for name in """neg abs sign sqrt rsqrt reciprocal square exp exp2 expm1 log
     log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erfinv
     lgamma digamma sigmoid logit softplus relu selu silu mish hardsigmoid hardswish floor ceil round
     trunc sinc nan_to_num isnan isinf isfinite logical_not add sub mul div pow fmod remainder atan2
     hypot maximum minimum logaddexp xlogy copysign eq ne lt le gt ge logical_and logical_or where
-    lerp matmul mm bmm mv dot clone""".split()}
+    lerp matmul mm bmm mv dot clone""".split()
+}
 OPS.update(
     # PyTorch keeps numbers, 1/6 and 1/alpha in float32 in places, and its trigamma has nine digits.
     pow=lambda a, b: torch.pow(*tensors(a, b)),
@@ -162,8 +176,13 @@ OPS.update(
     hardtanh=lambda x, lo, hi: F.hardtanh(x, lo, hi),
     clamp=lambda x, lo, hi: torch.clamp(x, lo, hi),
     to=lambda x, dtype: x.to(BY_NAME[dtype]),
-    sum=reduction(torch.sum), mean=reduction(torch.mean), prod=prod, amax=reduction(torch.amax),
-    amin=reduction(torch.amin), logsumexp=reduction(torch.logsumexp), var=spread(torch.var),
+    sum=reduction(torch.sum),
+    mean=reduction(torch.mean),
+    prod=prod,
+    amax=reduction(torch.amax),
+    amin=reduction(torch.amin),
+    logsumexp=reduction(torch.logsumexp),
+    var=spread(torch.var),
     std=spread(torch.std),
     argmax=lambda x, dim, keepdim=0: torch.argmax(x, dim, bool(keepdim)),
     cumsum=lambda x, dim: torch.cumsum(x, dim),
@@ -192,7 +211,8 @@ OPS.update(
     log_softmax=log_softmax,
     layer_norm=layer_norm,
     mse_loss=lambda x, t, reduction=0: F.mse_loss(x, t, reduction=REDUCTIONS[reduction]),
-    nll_loss=loss(F.nll_loss), cross_entropy=loss(F.cross_entropy),
+    nll_loss=loss(F.nll_loss),
+    cross_entropy=loss(F.cross_entropy),
     index_select=lambda x, i, dim: x.index_select(dim, i),
     gather=lambda x, i, dim: x.gather(dim, i),
     embedding=lambda w, i: F.embedding(i, w),
@@ -200,8 +220,12 @@ OPS.update(
     masked_fill=lambda x, mask, v: x.masked_fill(mask, v),
 )
 
-
 # ---- cases ----
+
+
+def step(op, *operands, **arguments):
+    return op, operands, arguments
+
 
 class Case:
     """A leaf is (values, grad). order: 0 for the result alone, 1 with gradients, 2 with gradients
@@ -231,8 +255,11 @@ class Case:
         wanted = [(i, x) for i, x in enumerate(leaves) if x.requires_grad]
         xs = [x for _, x in wanted]
         v = pattern(y.shape, 0, y.dtype).requires_grad_()
-        gs = torch.autograd.grad((y * v).sum(), xs, create_graph=self.order > 1, allow_unused=True,
-                                 materialize_grads=True)
+        gs = torch.autograd.grad((y * v).sum(),
+            xs,
+            create_graph=self.order > 1,
+            allow_unused=True,
+            materialize_grads=True)
         result.update({f"g{i}": g for (i, _), g in zip(wanted, gs)})
         if self.order < 2:
             return

@@ -10,8 +10,8 @@ import torch
 from cases import OPS, Case, well_conditioned
 
 SHAPES = [[], [3], [2, 3], [2, 1], [1, 3], [2, 2], [3, 2], [2, 1, 3], [1], [4]]
-UNARY = """neg abs square exp expm1 sin cos tanh atan sinh sigmoid softplus relu selu silu mish asinh erf
-    hardswish sinc floor sign clone contiguous""".split()
+UNARY = """neg abs square exp expm1 sin cos tanh atan sinh sigmoid softplus relu selu silu mish
+    asinh erf hardswish sinc floor sign clone contiguous""".split()
 POSITIVE = ["sqrt", "log", "rsqrt", "log1p", "lgamma", "digamma", "reciprocal"]
 UNIT = ["asin", "atanh", "erfinv", "acos"]
 BINARY = """add sub mul mul add maximum minimum atan2 hypot logaddexp matmul""".split()
@@ -19,6 +19,7 @@ REDUCTIONS = ["sum", "mean", "prod", "amax", "amin", "logsumexp"]
 
 
 class Draw:
+
     def __init__(self, rng):
         self.rng, self.values, self.steps = rng, [], []
         self.leaves = []
@@ -31,9 +32,10 @@ class Draw:
         self.target = rng.randint(5, 25)
 
     def pick(self):
-        """Mostly a recent value, so that expressions get deep; else any, so that values are reused."""
+        """Mostly a recent value, so that expressions get deep; else any: values are reused."""
         n = len(self.values)
-        k = self.rng.randrange(max(0, n - 4), n) if self.rng.random() < .6 else self.rng.randrange(n)
+        k = self.rng.randrange(max(0, n -
+            4), n) if self.rng.random() < .6 else self.rng.randrange(n)
         return k
 
     def step(self, op, operands, **arguments):
@@ -72,7 +74,8 @@ class Draw:
             dims = rng.sample(range(n), rng.randint(1, n))
             self.step(rng.choice(REDUCTIONS), [name], dims=dims, keepdim=rng.randint(0, 1))
         elif n and kind < .84:
-            self.step(rng.choice(["softmax", "log_softmax", "cumsum", "logcumsumexp"]), [name], dim=dim)
+            self.step(rng.choice(["softmax", "log_softmax", "cumsum", "logcumsumexp"]), [name],
+                dim=dim)
         elif n:
             self.shape(name, x, dim)
 
@@ -111,12 +114,13 @@ class Draw:
 
     def attribute(self, name):
         rng = self.rng
-        op, operands, arguments = rng.choice([
-            ("leaky_relu", [name], {"slope": .1}), ("elu", [name], {"alpha": .7}),
-            ("celu", [name], {"alpha": 1.3}), ("gelu", [name], {"tanh": 0}), ("gelu", [name], {"tanh": 1}),
+        op, operands, arguments = rng.choice([("leaky_relu", [name], {"slope": .1}),
+            ("elu", [name], {"alpha": .7}), ("celu", [name], {"alpha": 1.3}),
+            ("gelu", [name], {"tanh": 0}), ("gelu", [name], {"tanh": 1}),
             ("hardtanh", [name], {"lo": -.9, "hi": 1.1}), ("clamp", [name], {"lo": -1.2, "hi": .8}),
             ("mul", [name, rng.choice([2, -1.5, .5])], {}), ("sub", [1, name], {}),
-            ("add", [name, rng.choice([1, .25])], {}), ("pow", [name, rng.choice([2, 3, 2., 3.])], {}),
+            ("add", [name, rng.choice([1, .25])], {}),
+            ("pow", [name, rng.choice([2, 3, 2., 3.])], {}),
             ("div", [name, rng.choice([2, 3, -4.])], {})])
         self.step(op, operands, **arguments)
 
@@ -138,7 +142,11 @@ class Draw:
         elif choice == 5:
             self.step("select", [name], dim=dim, i=rng.randrange(-size, size))
         elif choice == 6 and size > 1:
-            self.step("slice", [name], dim=dim, start=rng.randint(0, 1), stop=size, step=rng.randint(1, 2))
+            self.step("slice", [name],
+                dim=dim,
+                start=rng.randint(0, 1),
+                stop=size,
+                step=rng.randint(1, 2))
         elif choice == 7:
             self.step("cat", [name, f"%{self.pick()}"], dim=dim)
         elif choice == 8:
@@ -153,8 +161,10 @@ class Draw:
     def join(self):
         """Adds up what nothing uses yet, so that the result depends on all that was drawn."""
         used = {o for _, operands, _ in self.steps for o in operands if isinstance(o, str)}
-        loose = [k for k in range(len(self.values)) if f"%{k}" not in used
-                 and self.values[k].is_floating_point()]
+        loose = [
+            k for k in range(len(self.values))
+            if f"%{k}" not in used and self.values[k].is_floating_point()
+        ]
         total = loose.pop()
         for k in loose:
             joined = self.step("add", [f"%{total}", f"%{k}"])

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from cases import Case
+from cases import Case, step
 from pointwise import spread
 
 
@@ -21,7 +21,7 @@ def floats(values, grad=True):
     return torch.tensor(values, dtype=torch.float64), grad
 
 
-SWAP = ("transpose", ["%0"], {"d0": 0, "d1": 1})
+SWAP = step("transpose", "%0", d0=0, d1=1)
 
 # ---- reductions and scans ----
 
@@ -35,21 +35,23 @@ def reductions():
             arguments = {"dims": dims} if dims else {}
             if keepdim:
                 arguments["keepdim"] = 1
-            yield Case(name, [given([2, 3, 2], 1)], [(op, ["%0"], arguments)])
+            yield Case(name, [given([2, 3, 2], 1)], [step(op, "%0", **arguments)])
         order = 1 if op in ("var", "std") else 2 # the second derivative of NaN is an accident
-        yield Case(op + ".scalar", [given([], 2)], [(op, ["%0"], {})], order)
-        yield Case(op + ".transposed", [given([4, 3], 3)], [SWAP, (op, ["%1"], {"dims": [0]})])
-        yield Case(op + ".expanded", [given([3, 1], 4)], [
-            ("expand", ["%0"], {"shape": [3, 2]}), (op, ["%1"], {"dims": [1]})])
-        yield Case(op + ".long", [given([37], 5, .8, 1.2)], [(op, ["%0"], {})])
-        yield Case(op + ".no_rows", [given([0, 3], 1)], [(op, ["%0"], {"dims": [1]})])
-        yield Case(op + ".one", [given([3, 1], 6)], [(op, ["%0"], {"dims": [1]})], 1)
+        yield Case(op + ".scalar", [given([], 2)], [step(op, "%0")], order)
+        yield Case(op + ".transposed", [given([4, 3], 3)], [SWAP, step(op, "%1", dims=[0])])
+        yield Case(op + ".expanded", [given([3, 1], 4)],
+            [step("expand", "%0", shape=[3, 2]),
+            step(op, "%1", dims=[1])])
+        yield Case(op + ".long", [given([37], 5, .8, 1.2)], [step(op, "%0")])
+        yield Case(op + ".no_rows", [given([0, 3], 1)], [step(op, "%0", dims=[1])])
+        yield Case(op + ".one", [given([3, 1], 6)], [step(op, "%0", dims=[1])], 1)
     for op in ["sum", "mean", "prod", "logsumexp"]:
-        yield Case(op + ".nothing", [given([0, 3], 1)], [(op, ["%0"], {"dims": [0]})], 1)
+        yield Case(op + ".nothing", [given([0, 3], 1)], [step(op, "%0", dims=[0])], 1)
     for op in ["var", "std"]:
         for dims in [[], [0], [1, 2]]:
             arguments = {"correction_zero": 1, **({"dims": dims} if dims else {})}
-            yield Case(f"{op}.population{len(dims)}", [given([2, 3, 2], 7)], [(op, ["%0"], arguments)])
+            yield Case(f"{op}.population{len(dims)}", [given([2, 3, 2], 7)],
+                [step(op, "%0", **arguments)])
     yield from special_reductions()
     yield from scans()
 
@@ -57,55 +59,62 @@ def reductions():
 def special_reductions():
     inf, nan = math.inf, math.nan
     for label, rows in [("ties", [[2, 2, 1], [3, 1, 3]]), ("nan", [[1, nan, 2], [nan, nan, 3]]),
-                        ("infinite", [[inf, 1, inf], [-inf, -inf, 2]])]:
+        ("infinite", [[inf, 1, inf], [-inf, -inf, 2]])]:
         for op in ["amax", "amin"]:
             # PyTorch's amax, unlike its max, makes the whole gradient NaN for one NaN.
-            yield Case(f"{op}.{label}", [floats(rows)], [(op, ["%0"], {"dims": [1]})],
-                       2 if label == "ties" else 1, unknown=["g0"] if label == "nan" else [])
-        yield Case(f"argmax.{label}", [floats(rows, False)], [("argmax", ["%0"], {"dim": 1})], 0)
+            yield Case(f"{op}.{label}", [floats(rows)], [step(op, "%0", dims=[1])],
+                2 if label == "ties" else 1,
+                unknown=["g0"] if label == "nan" else [])
+        yield Case(f"argmax.{label}", [floats(rows, False)], [step("argmax", "%0", dim=1)], 0)
     for k, row in enumerate([[2, 0, 3, 4], [2, 0, 0, 3], [0, 0, 0, 1], [0.], [0., 5]]):
-        yield Case(f"prod.zeros{k}", [floats(row)], [("prod", ["%0"], {})])
-    yield Case("prod.zeros_by_row", [floats([[2, 0, 3], [1, 2, 3], [0, 0, 2]])], [("prod", ["%0"], {"dims": [1]})])
-    yield Case("logsumexp.large", [floats([[1000, 1000.5], [-1000, -1001]])], [("logsumexp", ["%0"], {"dims": [1]})])
+        yield Case(f"prod.zeros{k}", [floats(row)], [step("prod", "%0")])
+    yield Case("prod.zeros_by_row", [floats([[2, 0, 3], [1, 2, 3], [0, 0, 2]])],
+        [step("prod", "%0", dims=[1])])
+    yield Case("logsumexp.large", [floats([[1000, 1000.5], [-1000, -1001]])],
+        [step("logsumexp", "%0", dims=[1])])
     yield Case("logsumexp.infinite", [floats([[-inf, 0], [inf, 0], [-inf, -inf], [inf, inf]])],
-               [("logsumexp", ["%0"], {"dims": [1]})], 1, unknown=["g0:4", "g0:5"]) # 0 is better than NaN
-    yield Case("std.equal", [floats([[1., 1, 1], [1, 2, 3]])], [("std", ["%0"], {"dims": [1]})], 1)
-    yield Case("var.offset", [floats([1e6 + 1, 1e6 + 2, 1e6 + 4])], [("var", ["%0"], {})], f32=False)
+        [step("logsumexp", "%0", dims=[1])],
+        1,
+        unknown=["g0:4", "g0:5"]) # 0 is better than NaN
+    yield Case("std.equal", [floats([[1., 1, 1], [1, 2, 3]])], [step("std", "%0", dims=[1])], 1)
+    yield Case("var.offset", [floats([1e6 + 1, 1e6 + 2, 1e6 + 4])], [step("var", "%0")], f32=False)
     for dim, keepdim in itertools.product([0, 1, 2, -1], [0, 1]):
         yield Case(f"argmax.dim{dim}.{keepdim}", [(given([2, 3, 2], 1)[0], False)],
-                   [("argmax", ["%0"], {"dim": dim, "keepdim": keepdim})], 0)
+            [step("argmax", "%0", dim=dim, keepdim=keepdim)], 0)
 
 
 def scans():
     for op in ["cumsum", "logcumsumexp"]:
         for dim in [0, 1, -1]:
-            yield Case(f"{op}.dim{dim}", [given([2, 3, 2], 1)], [(op, ["%0"], {"dim": dim})])
-        yield Case(op + ".transposed", [given([3, 2], 2)], [SWAP, (op, ["%1"], {"dim": 1})])
-        yield Case(op + ".scalar", [given([], 3)], [(op, ["%0"], {"dim": 0})])
-        yield Case(op + ".empty", [given([2, 0], 3)], [(op, ["%0"], {"dim": 1})])
-    yield Case("logcumsumexp.large", [floats([1000, 0, 1001, -1000.])], [("logcumsumexp", ["%0"], {"dim": 0})])
+            yield Case(f"{op}.dim{dim}", [given([2, 3, 2], 1)], [step(op, "%0", dim=dim)])
+        yield Case(op + ".transposed", [given([3, 2], 2)], [SWAP, step(op, "%1", dim=1)])
+        yield Case(op + ".scalar", [given([], 3)], [step(op, "%0", dim=0)])
+        yield Case(op + ".empty", [given([2, 0], 3)], [step(op, "%0", dim=1)])
+    yield Case("logcumsumexp.large", [floats([1000, 0, 1001, -1000.])],
+        [step("logcumsumexp", "%0", dim=0)])
     yield Case("logcumsumexp.infinite", [floats([-math.inf, -math.inf, 0, 1])],
-               [("logcumsumexp", ["%0"], {"dim": 0})], 0)
+        [step("logcumsumexp", "%0", dim=0)], 0)
 
 
 # ---- shapes ----
 
+
 def shapes():
     x, cube = given([2, 3], 1), given([2, 3, 2], 2)
-    one = [
-        ("reshape", x, {"shape": [3, 2]}), ("reshape", x, {"shape": [-1]}), ("reshape", cube, {"shape": [2, -1]}),
-        ("view", x, {"shape": [6]}), ("view", cube, {"shape": [3, -1, 2]}),
-        ("permute", cube, {"dims": [2, 0, 1]}), ("permute", cube, {"dims": [-1, 1, 0]}),
-        ("transpose", cube, {"d0": 0, "d1": 2}), ("transpose", cube, {"d0": -1, "d1": -2}),
-        ("t", x, {}), ("t", given([3], 1), {}), ("expand", given([3, 1], 3), {"shape": [3, 4]}),
+    one = [("reshape", x, {"shape": [3, 2]}), ("reshape", x, {"shape": [-1]}),
+        ("reshape", cube, {"shape": [2, -1]}), ("view", x, {"shape": [6]}),
+        ("view", cube, {"shape": [3, -1, 2]}), ("permute", cube, {"dims": [2, 0, 1]}),
+        ("permute", cube, {"dims": [-1, 1, 0]}), ("transpose", cube, {"d0": 0, "d1": 2}),
+        ("transpose", cube, {"d0": -1, "d1": -2}), ("t", x, {}), ("t", given([3], 1), {}),
+        ("expand", given([3, 1], 3), {"shape": [3, 4]}),
         ("expand", given([3], 3), {"shape": [2, -1]}), ("expand", given([], 3), {"shape": [2, 2]}),
-        ("expand", given([1], 3), {"shape": [0]}),
-        ("squeeze", given([2, 1, 3], 4), {"dim": 1}), ("squeeze", given([2, 1, 3], 4), {"dim": 0}),
-        ("squeeze", given([2, 1], 4), {"dim": -1}), ("unsqueeze", x, {"dim": 0}), ("unsqueeze", x, {"dim": -1}),
-        ("unsqueeze", given([], 1), {"dim": 0}),
-        ("flatten", cube, {"start": 0, "end": -1}), ("flatten", cube, {"start": 1, "end": 2}),
-        ("flatten", given([], 1), {"start": 0, "end": -1}),
-        ("select", x, {"dim": 0, "i": 1}), ("select", cube, {"dim": -2, "i": -1}), ("select", given([3], 1), {"dim": 0, "i": 2}),
+        ("expand", given([1], 3), {"shape": [0]}), ("squeeze", given([2, 1, 3], 4), {"dim": 1}),
+        ("squeeze", given([2, 1, 3], 4), {"dim": 0}), ("squeeze", given([2, 1], 4), {"dim": -1}),
+        ("unsqueeze", x, {"dim": 0}), ("unsqueeze", x, {"dim": -1}),
+        ("unsqueeze", given([], 1), {"dim": 0}), ("flatten", cube, {"start": 0, "end": -1}),
+        ("flatten", cube, {"start": 1, "end": 2}), ("flatten", given([],
+        1), {"start": 0, "end": -1}), ("select", x, {"dim": 0, "i": 1}),
+        ("select", cube, {"dim": -2, "i": -1}), ("select", given([3], 1), {"dim": 0, "i": 2}),
         ("slice", given([5, 2], 5), {"dim": 0, "start": 1, "stop": 4, "step": 1}),
         ("slice", given([7], 5), {"dim": 0, "start": 0, "stop": 7, "step": 3}),
         ("slice", given([2, 5], 5), {"dim": 1, "start": -4, "stop": -1, "step": 2}),
@@ -114,92 +123,119 @@ def shapes():
         ("narrow", given([4, 3], 6), {"dim": 0, "start": 1, "length": 2}),
         ("narrow", given([4, 3], 6), {"dim": -1, "start": 0, "length": 0}),
         ("narrow", given([4, 3], 6), {"dim": 1, "start": -2, "length": 2}),
-        ("flip", cube, {"dims": [0]}), ("flip", cube, {"dims": [0, -1]}), ("flip", given([], 1), {"dims": []}),
-        ("contiguous", x, {}), ("clone", x, {})]
-    one += [(op, given(shape, 7), {"k": k}) for op in ["tril", "triu"] for shape in [[3, 3], [2, 4], [2, 3, 2]]
-            for k in [0, 1, -1, 5]]
+        ("flip", cube, {"dims": [0]}), ("flip", cube, {"dims": [0, -1]}),
+        ("flip", given([], 1), {"dims": []}), ("contiguous", x, {}), ("clone", x, {})]
+    one += [(op, given(shape, 7), {"k": k}) for op in ["tril", "triu"]
+        for shape in [[3, 3], [2, 4], [2, 3, 2]] for k in [0, 1, -1, 5]]
     for k, (op, leaf, arguments) in enumerate(one):
-        yield Case(f"{op}.{k}", [leaf], [(op, ["%0"], arguments), ("sin", ["%1"], {})])
-    turned = [("reshape", {"shape": [-1]}), ("flatten", {"start": 0, "end": 1}), ("contiguous", {}), ("clone", {}),
-              ("select", {"dim": 1, "i": 0}), ("flip", {"dims": [1]}), ("tril", {"k": 0}), ("unsqueeze", {"dim": 1}),
-              ("expand", {"shape": [2, 3, 2]}), ("slice", {"dim": 0, "start": 1, "stop": 3, "step": 1})]
+        yield Case(f"{op}.{k}", [leaf], [step(op, "%0", **arguments), step("sin", "%1")])
+    turned = [("reshape", {"shape": [-1]}), ("flatten", {"start": 0, "end": 1}), ("contiguous", {}),
+        ("clone", {}), ("select", {"dim": 1, "i": 0}), ("flip", {"dims": [1]}), ("tril", {"k": 0}),
+        ("unsqueeze", {"dim": 1}), ("expand", {"shape": [2, 3, 2]}),
+        ("slice", {"dim": 0, "start": 1, "stop": 3, "step": 1})]
     for op, arguments in turned:
-        yield Case(op + ".transposed", [given([2, 3], 8)], [SWAP, (op, ["%1"], arguments), ("square", ["%2"], {})])
+        yield Case(op + ".transposed", [given([2, 3], 8)],
+            [SWAP, step(op, "%1", **arguments),
+            step("square", "%2")])
     yield from joins()
 
 
 def joins():
     a, b, c = given([2, 3], 1), given([2, 3], 2), given([1, 3], 3)
     for dim in [0, 1, -1]:
-        yield Case(f"cat.dim{dim}", [a, b], [("cat", ["%0", "%1"], {"dim": dim})])
+        yield Case(f"cat.dim{dim}", [a, b], [step("cat", "%0", "%1", dim=dim)])
     for dim in [0, 1, 2, -1]:
-        yield Case(f"stack.dim{dim}", [a, b], [("stack", ["%0", "%1"], {"dim": dim})])
-    yield Case("cat.sizes", [a, c, b], [("cat", ["%0", "%1", "%2"], {"dim": 0}), ("square", ["%3"], {})])
-    yield Case("cat.same", [a], [("cat", ["%0", "%0"], {"dim": 1}), ("square", ["%1"], {})])
-    yield Case("cat.one", [a], [("cat", ["%0"], {"dim": 0})])
-    yield Case("cat.empty", [a, given([0, 3], 1)], [("cat", ["%0", "%1"], {"dim": 0})])
-    yield Case("cat.legacy_empty", [a, given([0], 1)], [("cat", ["%0", "%1"], {"dim": 0})])
-    yield Case("cat.transposed", [a, given([3, 1], 4)], [SWAP, ("cat", ["%2", "%1"], {"dim": 1})])
-    yield Case("cat.mixed", [a, (spread([2, 3], -1, 1, 5), False)], [("cat", ["%0", "%1"], {"dim": 0})])
-    yield Case("stack.scalars", [given([], 1), given([], 2)], [("stack", ["%0", "%1"], {"dim": 0})])
+        yield Case(f"stack.dim{dim}", [a, b], [step("stack", "%0", "%1", dim=dim)])
+    yield Case("cat.sizes", [a, c, b], [step("cat", "%0", "%1", "%2", dim=0), step("square", "%3")])
+    yield Case("cat.same", [a], [step("cat", "%0", "%0", dim=1), step("square", "%1")])
+    yield Case("cat.one", [a], [step("cat", "%0", dim=0)])
+    yield Case("cat.empty", [a, given([0, 3], 1)], [step("cat", "%0", "%1", dim=0)])
+    yield Case("cat.legacy_empty", [a, given([0], 1)], [step("cat", "%0", "%1", dim=0)])
+    yield Case("cat.transposed", [a, given([3, 1], 4)], [SWAP, step("cat", "%2", "%1", dim=1)])
+    yield Case("cat.mixed", [a, (spread([2, 3], -1, 1, 5), False)],
+        [step("cat", "%0", "%1", dim=0)])
+    yield Case("stack.scalars", [given([], 1), given([], 2)], [step("stack", "%0", "%1", dim=0)])
 
 
 # ---- products ----
 
+
 def products():
     ranks = [[3], [2, 3], [2, 2, 3]], [[3], [3, 2], [2, 3, 2]]
-    pairs = list(itertools.product(*ranks)) + [
-        ([2, 1, 2, 3], [3, 3, 2]), ([1, 2, 3], [2, 3, 2]), ([2, 3, 2, 2], [2, 1]), ([2], [3, 2, 2]), ([2, 0], [0, 3]),
-        ([0, 2], [2, 3]), ([2, 2, 0], [0, 2]), ([0], [0]), ([2, 0], [0]), ([1, 1], [1, 1]), ([0, 2, 3], [3, 2]),
+    pairs = list(itertools.product(*ranks)) + [([2, 1, 2, 3], [3, 3, 2]), ([1, 2, 3], [2, 3, 2]),
+        ([2, 3, 2, 2], [2, 1]), ([2], [3, 2, 2]), ([2, 0], [0, 3]), ([0, 2], [2, 3]),
+        ([2, 2, 0], [0, 2]), ([0], [0]), ([2, 0], [0]), ([1, 1], [1, 1]), ([0, 2, 3], [3, 2]),
         ([5, 7], [7, 4]), ([2, 1, 4], [1, 4, 3])]
     for a, b in pairs:
-        yield Case(f"matmul.{'x'.join(map(str, a))}.{'x'.join(map(str, b))}", [given(a, 1), given(b, 2)],
-                   [("matmul", ["%0", "%1"], {})])
-    yield Case("matmul.transposed", [given([3, 2], 1), given([4, 3], 2)], [
-        SWAP, ("transpose", ["%1"], {"d0": 0, "d1": 1}), ("matmul", ["%2", "%3"], {})])
+        yield Case(f"matmul.{'x'.join(map(str, a))}.{'x'.join(map(str, b))}",
+            [given(a, 1), given(b, 2)], [step("matmul", "%0", "%1")])
+    yield Case("matmul.transposed", [given([3, 2], 1), given([4, 3], 2)],
+        [SWAP, step("transpose", "%1", d0=0, d1=1),
+        step("matmul", "%2", "%3")])
     yield Case("matmul.expanded", [given([1, 3], 1), given([3, 1], 2)], [
-        ("expand", ["%0"], {"shape": [2, 3]}), ("expand", ["%1"], {"shape": [3, 2]}), ("matmul", ["%2", "%3"], {})])
-    yield Case("matmul.itself", [given([2, 2], 1)], [("matmul", ["%0", "%0"], {})])
-    yield Case("matmul.left", [given([2, 3], 1), (given([3, 2], 2)[0], False)], [("matmul", ["%0", "%1"], {})])
-    for op, a, b in [("mm", [2, 3], [3, 2]), ("mm", [2, 0], [0, 2]), ("bmm", [2, 2, 3], [2, 3, 1]), ("bmm", [0, 2, 3], [0, 3, 1]),
-                     ("mv", [2, 3], [3]), ("mv", [2, 0], [0]), ("dot", [4], [4]), ("dot", [0], [0])]:
-        yield Case(f"{op}.{'x'.join(map(str, a))}", [given(a, 3), given(b, 4)], [(op, ["%0", "%1"], {})])
-    for m, beta, alpha in [([2, 2], 1, 1), ([2, 2], .5, -2), ([2], 2, .25), ([1, 2], -1, 1), ([2, 1], 1, 3), ([], .5, .5)]:
-        yield Case(f"addmm.{'x'.join(map(str, m))}.{beta}.{alpha}", [given(m, 1), given([2, 3], 2), given([3, 2], 3)],
-                   [("addmm", ["%0", "%1", "%2"], {"beta": beta, "alpha": alpha})])
+        step("expand", "%0", shape=[2, 3]),
+        step("expand", "%1", shape=[3, 2]),
+        step("matmul", "%2", "%3")
+    ])
+    yield Case("matmul.itself", [given([2, 2], 1)], [step("matmul", "%0", "%0")])
+    yield Case("matmul.left", [given([2, 3], 1), (given([3, 2], 2)[0], False)],
+        [step("matmul", "%0", "%1")])
+    for op, a, b in [("mm", [2, 3], [3, 2]), ("mm", [2, 0], [0, 2]), ("bmm", [2, 2, 3], [2, 3, 1]),
+        ("bmm", [0, 2, 3], [0, 3, 1]), ("mv", [2, 3], [3]), ("mv", [2, 0], [0]), ("dot", [4], [4]),
+        ("dot", [0], [0])]:
+        yield Case(f"{op}.{'x'.join(map(str, a))}", [given(a, 3), given(b, 4)],
+            [step(op, "%0", "%1")])
+    for m, beta, alpha in [([2, 2], 1, 1), ([2, 2], .5, -2), ([2], 2, .25), ([1, 2], -1, 1),
+        ([2, 1], 1, 3), ([], .5, .5)]:
+        yield Case(f"addmm.{'x'.join(map(str, m))}.{beta}.{alpha}",
+            [given(m, 1), given([2, 3], 2), given([3, 2], 3)],
+            [step("addmm", "%0", "%1", "%2", beta=beta, alpha=alpha)])
     for x in [[3], [2, 3], [2, 2, 3], [0, 3]]:
         leaves = [given(x, 1), given([2, 3], 2), given([2], 3)]
-        yield Case(f"linear.{'x'.join(map(str, x))}", leaves, [("linear", ["%0", "%1", "%2"], {})])
-        yield Case(f"linear.{'x'.join(map(str, x))}.no_bias", leaves[:2], [("linear", ["%0", "%1", None], {})])
+        yield Case(f"linear.{'x'.join(map(str, x))}", leaves, [step("linear", "%0", "%1", "%2")])
+        yield Case(f"linear.{'x'.join(map(str, x))}.no_bias", leaves[:2],
+            [step("linear", "%0", "%1", None)])
 
 
 # ---- norms and losses ----
 
+
 def norms():
     for op in ["softmax", "log_softmax"]:
         for dim in [0, 1, -1]:
-            yield Case(f"{op}.dim{dim}", [given([2, 3, 2], 1)], [(op, ["%0"], {"dim": dim})])
-        yield Case(op + ".transposed", [given([3, 2], 2)], [SWAP, (op, ["%1"], {"dim": 1})])
-        yield Case(op + ".scalar", [given([], 3)], [(op, ["%0"], {"dim": 0})])
-        yield Case(op + ".one", [given([2, 1], 3)], [(op, ["%0"], {"dim": 1})])
-        yield Case(op + ".empty", [given([0, 3], 3)], [(op, ["%0"], {"dim": 1})])
-        yield Case(op + ".large", [floats([[1000, 0, 999], [-1000, -1001, -1002]])], [(op, ["%0"], {"dim": 1})])
-        yield Case(op + ".infinite", [floats([[-math.inf, 0, 1], [-math.inf] * 3, [math.inf, 0, 1], [math.nan, 0, 1]])],
-                   [(op, ["%0"], {"dim": 1})], 1)
+            yield Case(f"{op}.dim{dim}", [given([2, 3, 2], 1)], [step(op, "%0", dim=dim)])
+        yield Case(op + ".transposed", [given([3, 2], 2)], [SWAP, step(op, "%1", dim=1)])
+        yield Case(op + ".scalar", [given([], 3)], [step(op, "%0", dim=0)])
+        yield Case(op + ".one", [given([2, 1], 3)], [step(op, "%0", dim=1)])
+        yield Case(op + ".empty", [given([0, 3], 3)], [step(op, "%0", dim=1)])
+        yield Case(op + ".large", [floats([[1000, 0, 999], [-1000, -1001, -1002]])],
+            [step(op, "%0", dim=1)])
+        yield Case(op + ".infinite",
+            [floats([[-math.inf, 0, 1], [-math.inf] * 3, [math.inf, 0, 1], [math.nan, 0, 1]])],
+            [step(op, "%0", dim=1)], 1)
     for n, (weight, bias) in itertools.product([1, 2], itertools.product([True, False], repeat=2)):
         shape = [3, 2, 4]
-        leaves = [given(shape, 1)] + [given(shape[-n:], s) for s, on in [(2, weight), (3, bias)] if on]
-        step = ("layer_norm", ["%0", "%1" if weight else None, f"%{1 + weight}" if bias else None], {"n": n, "eps": 1e-5})
-        yield Case(f"layer_norm.{n}{'.weight' if weight else ''}{'.bias' if bias else ''}", leaves, [step])
-    yield Case("layer_norm.eps", [given([2, 3], 4)], [("layer_norm", ["%0", None, None], {"n": 1, "eps": .5})])
+        leaves = [given(shape, 1)
+                  ] + [given(shape[-n:], s) for s, on in [(2, weight), (3, bias)] if on]
+        normalise = step("layer_norm",
+            "%0",
+            "%1" if weight else None,
+            f"%{1 + weight}" if bias else None,
+            n=n,
+            eps=1e-5)
+        yield Case(f"layer_norm.{n}{'.weight' if weight else ''}{'.bias' if bias else ''}", leaves,
+            [normalise])
+    yield Case("layer_norm.eps", [given([2, 3], 4)],
+        [step("layer_norm", "%0", None, None, n=1, eps=.5)])
     yield Case("layer_norm.transposed", [given([3, 2], 5), given([3], 6)],
-               [SWAP, ("layer_norm", ["%2", "%1", None], {"n": 1, "eps": 1e-5})])
-    yield Case("layer_norm.constant", [floats([[2., 2, 2], [1, 2, 4]])], [("layer_norm", ["%0", None, None], {"n": 1, "eps": 1e-5})], 1)
+        [SWAP, step("layer_norm", "%2", "%1", None, n=1, eps=1e-5)])
+    yield Case("layer_norm.constant", [floats([[2., 2, 2], [1, 2, 4]])],
+        [step("layer_norm", "%0", None, None, n=1, eps=1e-5)], 1)
 
 
 FORMS = [("NC", [4, 3], index(0, 2, 1, 2)), ("C", [3], (torch.tensor(1), False)),
-         ("NCd", [2, 3, 2], (torch.tensor([[0, 2], [1, 1]]), False)),
-         ("NCdd", [1, 3, 2, 2], (torch.tensor([[[0, 2], [1, 0]]]), False))]
+    ("NCd", [2, 3, 2], (torch.tensor([[0, 2], [1, 1]]), False)),
+    ("NCdd", [1, 3, 2, 2], (torch.tensor([[[0, 2], [1, 0]]]), False))]
 
 
 def losses():
@@ -211,46 +247,66 @@ def losses():
             name = f"{op}.{form}.{reduction}{'.weight' if weighted else ''}"
             yield Case(name, leaves, [(op, operands, {"reduction": reduction})])
             if form in ("NC", "NCd"):
-                yield Case(name + ".ignore", leaves, [(op, operands, {"reduction": reduction, "ignore_index": 2})])
+                yield Case(name + ".ignore", leaves,
+                    [(op, operands, {"reduction": reduction, "ignore_index": 2})])
             if op == "cross_entropy":
-                yield Case(name + ".smooth", leaves, [(op, operands, {"reduction": reduction, "label_smoothing": .1})])
+                yield Case(name + ".smooth", leaves,
+                    [(op, operands, {"reduction": reduction, "label_smoothing": .1})])
                 if form != "C":
-                    yield Case(name + ".smooth.ignore", leaves, [(op, operands, {
-                        "reduction": reduction, "label_smoothing": .25, "ignore_index": 2})])
+                    yield Case(name + ".smooth.ignore", leaves, [(op, operands,
+                        {"reduction": reduction, "label_smoothing": .25, "ignore_index": 2})])
     for op in ["nll_loss", "cross_entropy"]:
-        yield Case(op + ".transposed", [given([3, 2], 3), index(0, 2)], [SWAP, (op, ["%2", "%1"], {})])
-        yield Case(op + ".all_ignored", [given([2, 3], 3), index(-100, -100)], [(op, ["%0", "%1"], {})], 1)
-        yield Case(op + ".some_ignored", [given([3, 3], 3), index(-100, 1, -100)], [(op, ["%0", "%1"], {})])
+        yield Case(op + ".transposed", [given([3, 2], 3), index(0, 2)],
+            [SWAP, step(op, "%2", "%1")])
+        yield Case(op + ".all_ignored", [given([2, 3], 3), index(-100, -100)],
+            [step(op, "%0", "%1")], 1)
+        yield Case(op + ".some_ignored", [given([3, 3], 3), index(-100, 1, -100)],
+            [step(op, "%0", "%1")])
     for reduction in [0, 1, 2]:
-        yield Case(f"mse_loss.{reduction}", [given([2, 3], 1), given([2, 3], 2)], [("mse_loss", ["%0", "%1"], {"reduction": reduction})])
-        yield Case(f"mse_loss.broadcast{reduction}", [given([2, 1], 1), given([3], 2)], [("mse_loss", ["%0", "%1"], {"reduction": reduction})])
-        yield Case(f"mse_loss.target_constant{reduction}", [given([2], 1), (given([2], 2)[0], False)],
-                   [("mse_loss", ["%0", "%1"], {"reduction": reduction})])
-    yield Case("mse_loss.scalar", [given([], 1), given([], 2)], [("mse_loss", ["%0", "%1"], {})])
-    yield Case("mse_loss.empty", [given([0], 1), given([0], 2)], [("mse_loss", ["%0", "%1"], {})], 1)
+        yield Case(f"mse_loss.{reduction}", [given([2, 3], 1), given([2, 3], 2)],
+            [step("mse_loss", "%0", "%1", reduction=reduction)])
+        yield Case(f"mse_loss.broadcast{reduction}",
+            [given([2, 1], 1), given([3], 2)], [step("mse_loss", "%0", "%1", reduction=reduction)])
+        yield Case(f"mse_loss.target_constant{reduction}",
+            [given([2], 1),
+            (given([2], 2)[0], False)], [step("mse_loss", "%0", "%1", reduction=reduction)])
+    yield Case("mse_loss.scalar", [given([], 1), given([], 2)], [step("mse_loss", "%0", "%1")])
+    yield Case("mse_loss.empty", [given([0], 1), given([0], 2)], [step("mse_loss", "%0", "%1")], 1)
 
 
 # ---- indexing ----
 
+
 def indexing():
     x = given([3, 2], 1)
-    for dim, at in [(0, (0, 2, 0, 0)), (1, (1, 1)), (-1, (0,)), (0, ()), (0, (2, 1))]:
-        yield Case(f"index_select.{dim}.{''.join(map(str, at))}", [x, index(*at)], [
-            ("index_select", ["%0", "%1"], {"dim": dim}), ("square", ["%2"], {})])
-    yield Case("index_select.vector", [given([4], 1), index(3, 3, 0)], [("index_select", ["%0", "%1"], {"dim": 0})])
-    yield Case("index_select.transposed", [given([2, 3], 2), index(1, 0, 1)], [SWAP, ("index_select", ["%2", "%1"], {"dim": 0})])
-    for dim, at in [(0, [[0, 1], [0, 0]]), (0, [[2, 2]]), (1, [[0, 1, 1], [1, 1, 0], [0, 0, 0]]), (-1, [[1]]), (0, [[2], [0], [2]])]:
-        yield Case(f"gather.{dim}.{len(at)}x{len(at[0])}", [x, (torch.tensor(at), False)], [
-            ("gather", ["%0", "%1"], {"dim": dim}), ("square", ["%2"], {})])
-    for label, at in [("vector", torch.tensor([0, 2, 0, 1])), ("matrix", torch.tensor([[1, 1], [2, 1]])),
-                      ("scalar", torch.tensor(1)), ("empty", torch.zeros([0], dtype=torch.int64))]:
-        yield Case("embedding." + label, [x, (at, False)], [("embedding", ["%0", "%1"], {}), ("square", ["%2"], {})],
-                   1 if label == "empty" else 2)
-    yield Case("one_hot.vector", [index(0, 2, 1)], [("one_hot", ["%0"], {"classes": 4})], 0)
-    yield Case("one_hot.matrix", [(torch.tensor([[0], [1]]), False)], [("one_hot", ["%0"], {"classes": 2})], 0)
+    for dim, at in [(0, (0, 2, 0, 0)), (1, (1, 1)), (-1, (0, )), (0, ()), (0, (2, 1))]:
+        yield Case(f"index_select.{dim}.{''.join(map(str, at))}", [x, index(*at)],
+            [step("index_select", "%0", "%1", dim=dim),
+            step("square", "%2")])
+    yield Case("index_select.vector", [given([4], 1), index(3, 3, 0)],
+        [step("index_select", "%0", "%1", dim=0)])
+    yield Case("index_select.transposed", [given([2, 3], 2), index(1, 0, 1)],
+        [SWAP, step("index_select", "%2", "%1", dim=0)])
+    for dim, at in [(0, [[0, 1], [0, 0]]), (0, [[2, 2]]), (1, [[0, 1, 1], [1, 1, 0], [0, 0, 0]]),
+        (-1, [[1]]), (0, [[2], [0], [2]])]:
+        yield Case(f"gather.{dim}.{len(at)}x{len(at[0])}", [x, (torch.tensor(at), False)],
+            [step("gather", "%0", "%1", dim=dim),
+            step("square", "%2")])
+    for label, at in [("vector", torch.tensor([0, 2, 0, 1])),
+        ("matrix", torch.tensor([[1, 1], [2, 1]])), ("scalar", torch.tensor(1)),
+        ("empty", torch.zeros([0], dtype=torch.int64))]:
+        yield Case("embedding." + label, [x, (at, False)],
+            [step("embedding", "%0", "%1"), step("square", "%2")], 1 if label == "empty" else 2)
+    yield Case("one_hot.vector", [index(0, 2, 1)], [step("one_hot", "%0", classes=4)], 0)
+    yield Case("one_hot.matrix", [(torch.tensor([[0], [1]]), False)],
+        [step("one_hot", "%0", classes=2)], 0)
     mask = torch.tensor([[True, False], [False, False], [True, True]])
-    yield Case("masked_fill.number", [x, (mask, False)], [("masked_fill", ["%0", "%1", -1.5], {})])
-    yield Case("masked_fill.tensor", [x, (mask, False), given([], 2)], [("masked_fill", ["%0", "%1", "%2"], {})])
-    yield Case("masked_fill.row", [x, (mask[0], False)], [("masked_fill", ["%0", "%1", 0], {})])
-    yield Case("masked_fill.infinite", [x, (mask, False)], [("masked_fill", ["%0", "%1", -math.inf], {}), ("softmax", ["%2"], {"dim": 0})])
-    yield Case("masked_fill.wider_mask", [given([2], 3), (mask, False)], [("masked_fill", ["%0", "%1", 1.], {})])
+    yield Case("masked_fill.number", [x, (mask, False)], [step("masked_fill", "%0", "%1", -1.5)])
+    yield Case("masked_fill.tensor", [x, (mask, False), given([], 2)],
+        [step("masked_fill", "%0", "%1", "%2")])
+    yield Case("masked_fill.row", [x, (mask[0], False)], [step("masked_fill", "%0", "%1", 0)])
+    yield Case("masked_fill.infinite", [x, (mask, False)],
+        [step("masked_fill", "%0", "%1", -math.inf),
+        step("softmax", "%2", dim=0)])
+    yield Case("masked_fill.wider_mask", [given([2], 3), (mask, False)],
+        [step("masked_fill", "%0", "%1", 1.)])
