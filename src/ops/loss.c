@@ -82,9 +82,16 @@ static unsigned mse_loss_needs(unsigned wanted)
     return wanted ? 3u : 0;
 }
 
+/* Operand i; truth values, which a difference refuses, as numbers. */
+static ag_tensor *mse_loss_operand(const ag__rule *r, int i)
+{
+    ag_tensor *t = ag__in(r, i);
+    return t && t->dtype == AG_BOOL ? ag_to(t, (ag_dtype)r->g[0]->dtype) : t;
+}
+
 static bool mse_loss_vjp(ag__rule *r)
 {
-    ag_tensor *difference = (ag_sub)(ag__in(r, 0), ag__in(r, 1));
+    ag_tensor *difference = (ag_sub)(mse_loss_operand(r, 0), mse_loss_operand(r, 1));
     if (!difference)
         return false;
     const double factor = r->attrs->i[0] == AG_MEAN ? 2 / (double)difference->numel : 2;

@@ -520,6 +520,15 @@ static bool pointwise_passes(const ag__pointwise *row, int k)
     return row->text[1 + k][0] == 'g' && row->text[1 + k][1] == '\0';
 }
 
+/* t for a composition beside g, with the dtype that a fused loop would read it in: else an integer
+ * or a narrower operand would lose digits on its way. The condition of where is no number. */
+static ag_tensor *pointwise_operand(const ag__pointwise *row, ag_tensor *t, const ag_tensor *g)
+{
+    if (!t || t->dtype == g->dtype || t->flags & AG_T_NUMBER || row->index == AG_OP_where)
+        return t;
+    return ag_to(t, (ag_dtype)g->dtype);
+}
+
 bool ag__pointwise_vjp(ag__rule *r)
 {
     const ag__pointwise *row = r->op->pointwise;
@@ -533,7 +542,7 @@ bool ag__pointwise_vjp(ag__rule *r)
             ag_tensor *v[4] = { NULL };
             for (int i = 0; i < 4; i++)
                 if (row->needs[k] & 1u << i)
-                    v[i] = i < 3 ? ag__in(r, i) : ag__out(r, 0);
+                    v[i] = pointwise_operand(row, i < 3 ? ag__in(r, i) : ag__out(r, 0), g);
             r->out[k] = row->compose[k](r->attrs, g, v[0], v[1], v[2], v[3]);
         } else {
             r->out[k] = pointwise_fused(r, k);
@@ -547,13 +556,15 @@ bool ag__pointwise_vjp(ag__rule *r)
 ag_tensor *ag__pointwise_jvp(const ag__op *op, const ag__attrs *attrs, ag_tensor *const *in,
                              ag_tensor *out, ag_tensor *const *tangents)
 {
+    const ag__pointwise *row = op->pointwise;
     ag_tensor *sum = NULL;
     for (int k = 0; k < op->n_in; k++) {
         if (!tangents[k])
             continue;
-        ag_tensor *part = op->pointwise->compose[k](attrs, tangents[k], in[0],
-                                                    op->n_in > 1 ? in[1] : NULL,
-                                                    op->n_in > 2 ? in[2] : NULL, out);
+        ag_tensor *v[3] = { NULL };
+        for (int i = 0; i < op->n_in; i++)
+            v[i] = pointwise_operand(row, in[i], tangents[k]);
+        ag_tensor *part = row->compose[k](attrs, tangents[k], v[0], v[1], v[2], out);
         sum = sum && part ? (ag_add)(sum, part) : part ? part : sum;
     }
     return sum;
