@@ -95,8 +95,15 @@ def layer_norm(x, weight, bias, n, eps):
 # ---- what PyTorch computes with fewer digits than float64 has ----
 
 
+def is_float(v):
+    return torch.is_tensor(v) and v.is_floating_point()
+
+
 def tensors(a, b):
-    """A number beside a float tensor, as a tensor of that shape."""
+    """A number beside a float tensor, as a tensor of that shape; truth values as numbers, since the
+    derivative of a power subtracts 1 from them."""
+    if is_float(a) and torch.is_tensor(b) and b.dtype is torch.bool:
+        b = b.to(a.dtype)
     numbers = [isinstance(v, (int, float)) for v in (a, b)]
     other = b if numbers[0] else a
     if not any(numbers) or not other.is_floating_point():

@@ -6,7 +6,7 @@ takes no number there, or merely lacks a kernel for the dtype, where we may have
 """
 import torch
 
-from cases import DTYPES, OPS, Case, step
+from cases import BY_NAME, DTYPES, OPS, Case, step
 from pointwise import DOMAINS
 
 PAIRS = """add sub mul div pow fmod remainder atan2 hypot maximum minimum logaddexp xlogy copysign
@@ -192,7 +192,34 @@ def casts():
             f32=False)
 
 
+def mixed():
+    """Operands of two dtypes: the gradient of each has its dtype."""
+    pairs = [("f32", "f64"), ("f64", "f32"), ("f16", "f64"), ("bf16", "f32"), ("f16", "bf16"),
+        ("f64", "i32"), ("i64", "f64"), ("f32", "bool"), ("i16", "f16")] # PyTorch negates and squares u8 as such
+    for da, db in pairs:
+        a = torch.tensor([[1.5, -2, .75], [3, .5, -1.25]], dtype=torch.float64).to(BY_NAME[da])
+        b = torch.tensor([2., 3, 1], dtype=torch.float64).to(BY_NAME[db])
+        for label, y in [("row", b), ("scalar", b[0].clone())]:
+            for op in ["add", "mul", "div", "pow", "atan2", "maximum", "mse_loss"]:
+                if op == "mse_loss" and not a.is_floating_point():
+                    continue
+                base = a.abs() if op == "pow" else a
+                yield Case(f"{op}.{da}.{db}.{label}", [(base, base.is_floating_point()),
+                    (y, y.is_floating_point())], [step(op, "%0", "%1")],
+                    1,
+                    f32=False)
+    a, b = (torch.tensor([.5, -1.5], dtype=d) for d in [torch.float32, torch.float64])
+    yield Case("where.f32.f64", [(torch.tensor([True, False]), False), (a, True), (b, True)],
+        [step("where", "%0", "%1", "%2")],
+        1,
+        f32=False)
+    yield Case("cat.f32.f64", [(a, True), (b, True)], [step("cat", "%0", "%1", dim=0)],
+        1,
+        f32=False)
+
+
 def values():
+    yield from mixed()
     yield from integers()
     yield from halves()
     yield from casts()

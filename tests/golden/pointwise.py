@@ -83,6 +83,8 @@ SPECIAL = [
     -25, 40, -40, 88, -88, 300, -300, 1000, -1000
 ]
 
+LONG = 35 # a few vectors of the widest kind, and a rest
+
 
 def unary_shapes(name, op, lo, hi, arguments, order):
     """The operand as it is, transposed, a number, empty, repeated, and a strided piece."""
@@ -110,6 +112,8 @@ def unary():
         name = ".".join([op] + [f"{k}{v}" for k, v in arguments.items()])
         order = 0 if op in PREDICATES else 2
         yield from unary_shapes(name, op, lo, hi, arguments, order)
+        yield Case(name + ".long", [(spread([LONG], lo, hi, 6), True)],
+            [step(op, "%0", **arguments)], min(order, 1))
         yield Case(name + ".special", [(torch.tensor(SPECIAL, dtype=torch.float64), True)],
             [step(op, "%0", **arguments)],
             min(order, 1),
@@ -156,10 +160,11 @@ SHAPES = [("plain", [2, 3], [2, 3]), ("broadcast", [2, 1], [3]), ("scalars", [],
 def binary():
     for op, (alo, ahi, blo, bhi) in BINARY.items():
         order = 0 if op in TESTS else 2
-        grads = (True, True)
         for label, sa, sb in SHAPES:
-            yield Case(f"{op}.{label}", [(spread(sa, alo, ahi, 1), grads[0]),
-                (spread(sb, blo, bhi, 2), grads[1])], [step(op, "%0", "%1")], order)
+            yield Case(f"{op}.{label}", [(spread(sa, alo, ahi, 1), True),
+                (spread(sb, blo, bhi, 2), True)], [step(op, "%0", "%1")], order)
+        yield Case(op + ".long", [(spread([LONG], alo, ahi, 5), True),
+            (spread([LONG], blo, bhi, 6), True)], [step(op, "%0", "%1")], min(order, 1))
         a, b = spread([3, 2], alo, ahi, 3), spread([2, 3], blo, bhi, 4)
         yield Case(op + ".transposed", [(a, True), (b, True)],
             [step("transpose", "%0", d0=0, d1=1),
@@ -228,6 +233,10 @@ def ternary():
     yield Case("where.number_left", [(cond, False), x], [step("where", "%0", 2, "%1")])
     yield Case("where.scalar_condition", [(torch.tensor(False), False), x, x],
         [step("where", "%0", "%1", "%2")])
+    a, b, w = (spread([LONG], -2, 2, seed) for seed in [1, 2, 3])
+    yield Case("where.long", [(w > 0, False), (a, True), (b, True)],
+        [step("where", "%0", "%1", "%2")], 1)
+    yield Case("lerp.long", [(a, True), (b, True), (w, True)], [step("lerp", "%0", "%1", "%2")], 1)
     root = torch.tensor([-1, 0., 4], dtype=torch.float64)
     yield Case("where.trap", [(root, True)],
         [step("gt", "%0", 0),
