@@ -36,7 +36,7 @@ def pattern(shape, stream, dtype=torch.float64):
         16).reshape(shape).to(dtype)
 
 
-HALVES = (torch.float16, torch.bfloat16) # whose products and logarithms PyTorch rounds in between
+HALVES = (torch.float16, torch.bfloat16) # PyTorch rounds some results in between
 REDUCTIONS = ["mean", "sum", "none"]
 
 
@@ -77,6 +77,12 @@ def loss(function):
 
 def plain(name):
     return getattr(torch, name, None) or getattr(F, name)
+
+
+def mse_loss(x, target, reduction=0):
+    if x.dtype in HALVES and target.dtype is x.dtype:
+        return mse_loss(x.float(), target.float(), reduction).to(x.dtype)
+    return F.mse_loss(x, target, reduction=REDUCTIONS[reduction])
 
 
 def log_softmax(x, dim):
@@ -217,7 +223,7 @@ OPS.update(
     softmax=lambda x, dim: torch.softmax(x, dim),
     log_softmax=log_softmax,
     layer_norm=layer_norm,
-    mse_loss=lambda x, t, reduction=0: F.mse_loss(x, t, reduction=REDUCTIONS[reduction]),
+    mse_loss=mse_loss,
     nll_loss=loss(F.nll_loss),
     cross_entropy=loss(F.cross_entropy),
     index_select=lambda x, i, dim: x.index_select(dim, i),

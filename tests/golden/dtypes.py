@@ -7,7 +7,7 @@ takes no number there, or merely lacks a kernel for the dtype, where we may have
 import torch
 
 from cases import BY_NAME, DTYPES, OPS, Case, step
-from pointwise import DOMAINS
+from pointwise import DOMAINS, spread
 
 PAIRS = """add sub mul div pow fmod remainder atan2 hypot maximum minimum logaddexp xlogy copysign
     eq lt logical_and where cat stack matmul lerp mse_loss""".split()
@@ -193,9 +193,10 @@ def casts():
 
 
 def mixed():
-    """Operands of two dtypes: the gradient of each has its dtype."""
+    """Operands of two dtypes: the gradient of each has its dtype. Not u8, which PyTorch negates and
+    squares as such."""
     pairs = [("f32", "f64"), ("f64", "f32"), ("f16", "f64"), ("bf16", "f32"), ("f16", "bf16"),
-        ("f64", "i32"), ("i64", "f64"), ("f32", "bool"), ("i16", "f16")] # PyTorch negates and squares u8 as such
+        ("f64", "i32"), ("i64", "f64"), ("f32", "bool"), ("i16", "f16")]
     for da, db in pairs:
         a = torch.tensor([[1.5, -2, .75], [3, .5, -1.25]], dtype=torch.float64).to(BY_NAME[da])
         b = torch.tensor([2., 3, 1], dtype=torch.float64).to(BY_NAME[db])
@@ -218,7 +219,38 @@ def mixed():
         f32=False)
 
 
+def half_gradients():
+    """Structured operations in half: PyTorch's kernels compute in float32 there, as ours do."""
+    for dtype in [torch.float16, torch.bfloat16]:
+        name = DTYPES[dtype]
+
+        def x(shape, seed):
+            return spread(shape, -2, 2, seed).to(dtype), True
+
+        target = torch.tensor([0, 2]), False
+        cases = [([x([2, 3], 1)], [step(op, "%0", dims=[1])])
+            for op in ["sum", "mean", "amax", "amin", "logsumexp"]]
+        cases += [([x([2, 3], 2)], [step(op, "%0", dim=1)])
+            for op in ["softmax", "log_softmax", "cumsum"]]
+        cases += [
+            ([x([2, 3], 3), x([3, 2], 4)], [step("matmul", "%0", "%1")]),
+            ([x([2, 3], 3), x([2, 3], 4), x([2], 5)], [step("linear", "%0", "%1", "%2")]),
+            ([x([2, 2], 3), x([2, 3], 4), x([3, 2], 5)], [step("addmm", "%0", "%1", "%2")]),
+            ([x([2, 4], 6), x([4], 7), x([4], 8)],
+            [step("layer_norm", "%0", "%1", "%2", n=1, eps=1e-5)]),
+            ([x([2, 3], 1), target], [step("cross_entropy", "%0", "%1")]),
+            ([x([2, 3], 1), x([2, 3], 2)], [step("mse_loss", "%0", "%1")]),
+            ([x([3, 2], 1), target], [step("index_select", "%0", "%1", dim=0)]),
+            ([x([3, 2], 1), target], [step("embedding", "%0", "%1")]),
+            ([x([2, 2], 1)],
+            [step("transpose", "%0", d0=0, d1=1), step("reshape", "%1", shape=[4])]),
+            ([x([2], 1), x([2], 2)], [step("cat", "%0", "%1", dim=0)])]
+        for leaves, steps in cases:
+            yield Case(f"{steps[0][0]}.{name}.structured", leaves, steps, 1, f32=False)
+
+
 def values():
+    yield from half_gradients()
     yield from mixed()
     yield from integers()
     yield from halves()
