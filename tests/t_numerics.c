@@ -113,6 +113,8 @@ static const unary_row unary_rows[] = {
     { FN(to_3), -2, -8, 12 },
     { FN(ag_sinc), 0, 1, 0 },
     { FN(ag_sinc), 1e-5, .9999999998355066, -3.289868133371756e-5 },
+    { FN(ag_sinc), 2.999969482421875, 1.0172629507421297e-5, -.33334011358885779 },
+    { FN(ag_logit), .5 + 0x1p-20, 3.8146972656296259e-6, 4.0000000000145519 },
     { FN(x_log_x), 0, NAN, NAN },
     { FN(ag_log), 0, -INFINITY, INFINITY },
     { FN(ag_log), -1, NAN, -1 },

@@ -150,7 +150,7 @@ static void t_readings_of_known_rows(ag_context *c)
     CHECK_INT(ag__pointwise_needs(ag__ops[AG_OP_mul], 3), 3);
     CHECK_INT(ag__pointwise_needs(ag__ops[AG_OP_add], 3), 0);
     CHECK_INT(ag__ops[AG_OP_mul]->pointwise->cost, 1);
-    CHECK_INT(ag__ops[AG_OP_logit]->pointwise->cost, 3);
+    CHECK_INT(ag__ops[AG_OP_silu]->pointwise->cost, 4);
 }
 
 static void t_rows_are_complete(ag_context *c)

@@ -46,8 +46,9 @@ static inline T AG__FN(nan_to_num)(T v)
  * since the closed forms lose t^2 or t^3 to cancellation. The series end at t^14 / 15!. */
 static inline T AG__FN(sinc)(T v)
 {
-    const double t = 3.141592653589793238 * (double)v;
-    return t == 0 ? 1 : (T)(sin(t) / t);
+    const double pi = 3.141592653589793238, whole = rint((double)v), part = (double)v - whole;
+    const double s = sin(pi * part); /* exact argument: no digits lost beside a zero */
+    return v == 0 ? 1 : (T)((fmod(whole, 2) == 0 ? s : -s) / (pi * (double)v));
 }
 static inline T AG__FN(sinc1)(T v)
 {
