@@ -352,6 +352,8 @@ static void check_layouts(ag_context *c, const ag__op *op, ag_dtype dtype, const
     const ag__attrs attrs = { .p = x.p, .q = x.q };
     ag_tensor *in[3] = { NULL }, *plain[3] = { NULL }, *g[3], *h[3];
     for (int k = 0; k < op->n_in; k++) {
+        if (op->pointwise->index == AG_OP_lerp && layouts[k] == OTHER_TYPE)
+            return; /* lerp takes operands of one type */
         CHECK(in[k] = operand(c, op, dtype, layouts[k], rows, columns));
         CHECK(plain[k] = ag_clone(ag_contiguous(ag_to(ag_detach(in[k]), dtype))));
         CHECK(!op->vjp || ag_requires_grad_(plain[k], true));
