@@ -119,6 +119,8 @@ static void t_names_of_nodes(ag_context *c)
     CHECK_TEXT(ag_node_name(ag_grad_fn(ag_sub(1, x))), "RsubBackward1");
     CHECK_TEXT(ag_node_name(ag_grad_fn(ag_lerp(x, x, x))), "LerpBackward1");
     CHECK_TEXT(ag_node_name(ag_grad_fn(ag_lerp(x, x, .5))), "LerpBackward0");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_sum(x))), "SumBackward0");
+    CHECK_TEXT(ag_node_name(ag_grad_fn(ag_prod(x, .dims = AG_DIMS(0)))), "ProdBackward1");
     CHECK_TEXT(ag_node_name(ag_grad_fn(ag_masked_fill(x, on, 1))), "MaskedFillBackward0");
     int nr = -1;
     ag_tensor *y = ag_add(x, 1);

@@ -286,7 +286,7 @@ ag_tensor *ag__node_leaf(const ag_node *n)
 }
 const char *ag_node_name(const ag_node *n)
 {
-    return n ? ag__op_node_name(n->op, n->numbers) : NULL;
+    return n ? ag__op_node_name(n->op, n->numbers, ag__node_attrs(n)) : NULL;
 }
 int ag_node_n_inputs(const ag_node *n) { return n ? n->n_in : -1; }
 

@@ -46,6 +46,7 @@ typedef struct {
 typedef struct ag__op {
     const char *name;      /* "mul" */
     const char *node_name; /* "MulBackward0": PyTorch's */
+    const char *node_name_dims; /* what it is called when dims were given; NULL: the same */
     ag__kind kind;
     int n_in;  /* -1: any number */
     int n_out; /* 1 to AG_MAX_OUTPUTS */
@@ -73,7 +74,7 @@ enum {
 };
 extern const ag__op *const ag__ops[AG_OP_COUNT];
 /* The name of a node whose operands in the mask were numbers. */
-const char *ag__op_node_name(const ag__op *op, unsigned numbers);
+const char *ag__op_node_name(const ag__op *op, unsigned numbers, const ag__attrs *attrs);
 
 /* Runs a call; out[j] are new tensors with one reference that belong to no scope. */
 bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,

@@ -238,32 +238,22 @@ static bool mean_vjp(ag__rule *r)
     return (r->out[0] = g ? ag_expand(g, ag__in_shape(r, 0)) : NULL) != NULL;
 }
 
-const ag__op ag__op_sum = { .name = "sum", .node_name = "SumBackward0", .kind = AG_KIND_LINEAR,
-                            .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = sum_infer,
+const ag__op ag__op_sum = { .name = "sum", .node_name = "SumBackward0",
+                            .node_name_dims = "SumBackward1", .kind = AG_KIND_LINEAR, .n_in = 1,
+                            .n_out = 1, .takes_attrs = true, .infer = sum_infer,
                             .kernel = sum_kernel, .vjp = sum_vjp };
-const ag__op ag__op_sum_dims = { .name = "sum", .node_name = "SumBackward1", .kind = AG_KIND_LINEAR,
-                                 .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = sum_infer,
-                                 .kernel = sum_kernel, .vjp = sum_vjp };
-const ag__op ag__op_mean = { .name = "mean", .node_name = "MeanBackward0", .kind = AG_KIND_LINEAR,
-                             .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = mean_infer,
+const ag__op ag__op_mean = { .name = "mean", .node_name = "MeanBackward0",
+                             .node_name_dims = "MeanBackward1", .kind = AG_KIND_LINEAR, .n_in = 1,
+                             .n_out = 1, .takes_attrs = true, .infer = mean_infer,
                              .kernel = mean_kernel, .vjp = mean_vjp };
-const ag__op ag__op_mean_dims = { .name = "mean",
-                                  .node_name = "MeanBackward1",
-                                  .kind = AG_KIND_LINEAR,
-                                  .n_in = 1,
-                                  .n_out = 1,
-                                  .takes_attrs = true,
-                                  .infer = mean_infer,
-                                  .kernel = mean_kernel,
-                                  .vjp = mean_vjp };
 
 ag_tensor *(ag_sum)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(o && o->dims.n ? &ag__op_sum_dims : &ag__op_sum, x, o);
+    return reduce_call(&ag__op_sum, x, o);
 }
 ag_tensor *(ag_mean)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(o && o->dims.n ? &ag__op_mean_dims : &ag__op_mean, x, o);
+    return reduce_call(&ag__op_mean, x, o);
 }
 
 ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape)
@@ -275,7 +265,7 @@ ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape)
     for (int i = 0; i < g->ndim; i++)
         if (i < lead || (shape.data[i - lead] == 1 && g->dims[i] != 1))
             a.list[a.n++] = i;
-    ag_tensor *sum = a.n ? ag__unary(&ag__op_sum_dims, g, &a) : g;
+    ag_tensor *sum = a.n ? ag__unary(&ag__op_sum, g, &a) : g;
     return lead && sum ? ag_reshape(sum, shape) : sum;
 }
 
@@ -334,7 +324,8 @@ static bool prod_vjp(ag__rule *r)
     return (r->out[0] = spread ? ag_permute(spread, (ag_ints){ back, n }) : NULL) != NULL;
 }
 
-const ag__op ag__op_prod = { .name = "prod", .node_name = "ProdBackward0", .kind = AG_KIND_GENERAL,
+const ag__op ag__op_prod = { .name = "prod", .node_name = "ProdBackward0",
+                             .node_name_dims = "ProdBackward1", .kind = AG_KIND_GENERAL,
                              .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = sum_infer,
                              .kernel = prod_kernel, .needs = reduce_needs_x, .vjp = prod_vjp };
 

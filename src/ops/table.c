@@ -132,10 +132,10 @@ static const struct { const ag__op *op; int operand; const char *node_name; } ta
 #include "ops.def"
 };
 
-const char *ag__op_node_name(const ag__op *op, unsigned numbers)
+const char *ag__op_node_name(const ag__op *op, unsigned numbers, const ag__attrs *attrs)
 {
     for (int i = 0; numbers && i < AG_COUNT(table_number_nodes); i++)
         if (table_number_nodes[i].op == op && numbers >> table_number_nodes[i].operand & 1u)
             return table_number_nodes[i].node_name;
-    return op->node_name;
+    return op->node_name_dims && attrs->n > 0 ? op->node_name_dims : op->node_name;
 }
