@@ -26,17 +26,17 @@
 
 typedef struct ag__visit {
     ag_node *node;
-    struct ag__visit *next;   /* all visits of the pass */
-    struct ag__visit *parent; /* discovery: where to go back to */
-    struct ag__visit *outer;  /* what node->visit and node->pass were before */
+    struct ag__visit *next;  /* all visits of the pass */
+    struct ag__visit *link;  /* discovery: where to go back to; later: those that keep gradients */
+    struct ag__visit *outer; /* what node->visit and node->pass were before */
     uint64_t outer_pass;
-    int32_t missing;          /* edges that have not delivered */
-    int32_t held;             /* references of the pass to the node: of roots and inputs */
-    uint16_t next_edge;       /* discovery */
-    uint16_t n_out;           /* the node's */
-    bool reached;             /* from a root */
-    bool wanted;              /* an input of the pass: its gradient is kept */
-    bool needed;              /* it runs, or leads to something wanted */
+    int32_t missing;         /* edges that have not delivered */
+    uint16_t next_edge;      /* discovery */
+    uint16_t n_out;          /* the node's */
+    bool reached;            /* from a root */
+    bool wanted;             /* an input of the pass: its gradient is kept */
+    bool needed;             /* it runs, or leads to something wanted */
+    bool queued;             /* it was ready */
     bool ran;
     ag_tensor *grads[]; /* of the node's outputs; at commit, what .grad becomes or is added */
 } ag__visit;
@@ -45,13 +45,17 @@ enum { PASS_CHUNK = 1024, PASS_CHUNK_MAX = 1 << 22, PASS_HEAP = 16, PASS_OUT = 8
 
 typedef struct pass_chunk { struct pass_chunk *next; size_t bytes; } pass_chunk;
 
+/* A root or an input: the pass owns a reference to its node. */
+typedef struct pass_anchor { ag_node *node; struct pass_anchor *next; } pass_anchor;
+
 typedef struct {
     ag_context *c;
     uint64_t id;
     bool retain_graph, create_graph, grad_was_enabled;
     bool all;      /* no inputs were named: every leaf is wanted */
     ag_scope bracket; /* of what rules make */
-    ag__visit *visits;
+    ag__visit *visits, *keeping; /* all, and those that keep gradients when they have run */
+    pass_anchor *held;
     char *at, *end;     /* the unused rest of the newest chunk */
     pass_chunk *chunks; /* beyond the first */
     size_t chunk_bytes; /* of the next one */
@@ -93,25 +97,33 @@ static bool pass_grow(pass *p, size_t bytes)
     return true;
 }
 
+/* Memory that lives as long as the pass. */
+static void *pass_take(pass *p, size_t bytes)
+{
+    if ((size_t)(p->end - p->at) < bytes && !pass_grow(p, bytes))
+        return NULL;
+    void *taken = p->at;
+    p->at += bytes;
+    return taken;
+}
+
 /* The visit of n in this pass, made if need be; NULL when out of memory. */
 static ag__visit *pass_visit(pass *p, ag_node *n)
 {
-    const size_t bytes = visit_bytes(n);
     if (n->pass == p->id)
         return n->visit;
-    if ((size_t)(p->end - p->at) < bytes && !pass_grow(p, bytes))
+    ag__visit *v = pass_take(p, visit_bytes(n));
+    if (!v)
         return NULL;
-    ag__visit *v = (ag__visit *)p->at;
-    p->at += bytes;
     v->node = n;
     v->next = p->visits;
-    v->parent = NULL;
+    v->link = NULL;
     v->outer = n->visit;
     v->outer_pass = n->pass;
-    v->missing = v->held = 0;
+    v->missing = 0;
     v->next_edge = 0;
     v->n_out = n->n_out;
-    v->reached = v->wanted = v->needed = v->ran = false;
+    v->reached = v->wanted = v->needed = v->queued = v->ran = false;
     for (int j = 0; j < n->n_out; j++)
         v->grads[j] = NULL;
     p->visits = v;
@@ -125,12 +137,14 @@ static ag__visit *pass_visit(pass *p, ag_node *n)
 /* Takes over a reference to n, so that n, and what it leads to, live until the pass ends. */
 static bool pass_hold(pass *p, ag_node *n)
 {
-    ag__visit *v = pass_visit(p, n);
-    if (v)
-        v->held++;
-    else
+    pass_anchor *h = pass_visit(p, n) ? pass_take(p, sizeof *h) : NULL;
+    if (!h) {
         ag__node_unref(n);
-    return v != NULL;
+        return false;
+    }
+    *h = (pass_anchor){ n, p->held };
+    p->held = h;
+    return true;
 }
 
 static bool visit_leads_on(const ag__visit *v) { return v->needed || v->wanted; }
@@ -156,12 +170,12 @@ static bool pass_discover(pass *p, ag_node *root)
                 v->needed = v->needed || visit_leads_on(w);
             } else {
                 w->reached = true;
-                w->parent = v;
+                w->link = v;
                 v = w;
             }
-        } else if (v->parent) {
-            v->parent->needed = v->parent->needed || visit_leads_on(v);
-            v = v->parent;
+        } else if (v->link) {
+            v->link->needed = v->link->needed || visit_leads_on(v);
+            v = v->link;
         } else {
             return true;
         }
@@ -189,6 +203,7 @@ static bool heap_push(pass *p, ag__visit *v)
     for (; i > 0 && heap_before(v, p->heap[(i - 1) / 2]); i = (i - 1) / 2)
         p->heap[i] = p->heap[(i - 1) / 2];
     p->heap[i] = v;
+    v->queued = true;
     return true;
 }
 
@@ -303,11 +318,15 @@ static bool pass_run_node(pass *p, ag__visit *v)
         if (!ok)
             return false;
     }
-    if (!pass_keeps(v))
+    if (pass_keeps(v)) {
+        v->link = p->keeping;
+        p->keeping = v;
+    } else {
         for (int j = 0; j < n->n_out; j++) {
             ag__tensor_unref(v->grads[j]);
             v->grads[j] = NULL;
         }
+    }
     for (int i = 0; i < n->n_in; i++) {
         ag__visit *w = n->edges[i].node ? n->edges[i].node->visit : NULL;
         if (w && --w->missing == 0 && !heap_push(p, w))
@@ -323,9 +342,11 @@ static bool pass_run(pass *p)
         if (!p->out)
             return false;
     }
-    for (ag__visit *v = p->visits; v; v = v->next)
-        if (v->reached && v->missing == 0 && !heap_push(p, v))
+    for (const pass_anchor *h = p->held; h; h = h->next) {
+        ag__visit *v = h->node->visit;
+        if (v->reached && v->missing == 0 && !v->queued && !heap_push(p, v))
             return false;
+    }
     while (p->heap_n)
         if (!pass_run_node(p, heap_pop(p)))
             return false;
@@ -379,7 +400,7 @@ static ag_tensor *pass_target(const pass *p, const ag__visit *v, int j)
 
 static bool pass_prepare(pass *p)
 {
-    for (ag__visit *v = p->visits; v; v = v->next)
+    for (ag__visit *v = p->keeping; v; v = v->link)
         for (int j = 0; j < v->n_out; j++) {
             const ag_tensor *t = pass_target(p, v, j);
             if (t && !pass_prepare_grad(p, t, &v->grads[j]))
@@ -390,15 +411,16 @@ static bool pass_prepare(pass *p)
 
 static void pass_commit(pass *p, bool accumulate)
 {
-    for (ag__visit *v = p->visits; v; v = v->next) {
-        if (v->next)
-            AG_PREFETCH(v->next->node);
-        for (int j = 0; j < v->n_out && accumulate; j++) {
+    for (ag__visit *v = p->keeping; v && accumulate; v = v->link)
+        for (int j = 0; j < v->n_out; j++) {
             ag_tensor *t = pass_target(p, v, j);
             if (t)
                 pass_commit_grad(p, t, v->grads[j]);
         }
-        if (v->ran && !p->retain_graph)
+    for (ag__visit *v = p->visits; v && !p->retain_graph; v = v->next) {
+        if (v->next)
+            AG_PREFETCH(v->next->node);
+        if (v->ran)
             ag__node_release_saved(v->node);
     }
 }
@@ -411,7 +433,8 @@ static void pass_begin(pass *p, ag_context *c, bool retain_graph, bool create_gr
     p->create_graph = create_graph;
     p->grad_was_enabled = c->grad_enabled;
     p->all = all;
-    p->visits = NULL;
+    p->visits = p->keeping = NULL;
+    p->held = NULL;
     p->at = p->first_chunk;
     p->end = p->first_chunk + PASS_CHUNK;
     p->chunks = NULL;
@@ -426,21 +449,20 @@ static void pass_begin(pass *p, ag_context *c, bool retain_graph, bool create_gr
     ag__bracket_begin(&p->bracket, c);
 }
 
-static void pass_end(pass *p)
+/* After a pass that failed gradients may be left in any visit, otherwise in those that keep some. */
+static void pass_end(pass *p, bool ok)
 {
     p->c->grad_enabled = p->grad_was_enabled;
     p->c->passes--;
-    for (ag__visit *v = p->visits; v; v = v->next) {
+    for (ag__visit *v = ok ? p->keeping : p->visits; v; v = ok ? v->link : v->next)
         for (int j = 0; j < v->n_out; j++)
             ag__tensor_unref(v->grads[j]);
-        if (p->c->passes > 0) {
-            v->node->visit = v->outer;
-            v->node->pass = v->outer_pass;
-        }
+    for (ag__visit *v = p->visits; v && p->c->passes > 0; v = v->next) {
+        v->node->visit = v->outer;
+        v->node->pass = v->outer_pass;
     }
-    for (ag__visit *v = p->visits; v; v = v->next)
-        for (; v->held > 0; v->held--)
-            ag__node_unref(v->node);
+    for (pass_anchor *h = p->held; h; h = h->next)
+        ag__node_unref(h->node);
     for (pass_chunk *chunk = p->chunks, *next; chunk; chunk = next) {
         next = chunk->next;
         ag__free(p->c, chunk, chunk->bytes);
@@ -568,7 +590,7 @@ static bool pass_perform(ag_context *c, const pass_request *r)
         ok = ok && pass_collect(&p, r);
     if (ok)
         pass_commit(&p, !r->results);
-    pass_end(&p);
+    pass_end(&p, ok);
     return ok;
 }
 
