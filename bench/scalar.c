@@ -46,7 +46,7 @@ static double sample_expression(ag_context *c, ag_tensor *x, ag_tensor *w)
             ag_zero_grad(w);
         }
     }
-    return (now_ns() - start) / ITERATIONS;
+    return (now_ns() - start) / (double)ITERATIONS;
 }
 
 typedef struct { double build, backward, release, bytes; } chain_cost; /* each per operation */
@@ -74,10 +74,10 @@ static chain_cost sample_chain(ag_context *c)
     ag_scope_end(s);
     const double released = now_ns();
 
-    cost.build = (built - start) / CHAIN;
-    cost.backward = (differentiated - built) / CHAIN;
-    cost.release = (released - differentiated) / CHAIN;
-    cost.bytes = ((double)after.current_bytes - (double)before.current_bytes) / CHAIN;
+    cost.build = (built - start) / (double)CHAIN;
+    cost.backward = (differentiated - built) / (double)CHAIN;
+    cost.release = (released - differentiated) / (double)CHAIN;
+    cost.bytes = ((double)after.current_bytes - (double)before.current_bytes) / (double)CHAIN;
     return cost;
 }
 

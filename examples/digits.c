@@ -137,11 +137,11 @@ static void draw_curve(const double losses[EPOCHS])
     printf("\n  training loss\n");
     for (int row = ROWS - 1; row >= 0; row--) {
         if (row == ROWS - 1 || row == ROWS / 2)
-            printf("%7.3f \u2524", top * (row + 1) / ROWS);
+            printf("%7.3f \u2524", top * (double)(row + 1) / (double)ROWS);
         else
             printf("        \u2502");
         for (int e = 0; e < EPOCHS; e++) {
-            const double eighths = losses[e] / top * ROWS * 8 - row * 8;
+            const double eighths = losses[e] / top * (double)ROWS * 8 - row * 8;
             printf("%s", blocks[(int)fmin(8, fmax(0, round(eighths)))]);
         }
         printf("\n");
@@ -181,7 +181,7 @@ static bool train_epoch(ag_context *c, ag_tensor *const p[N_PARAMS], ag_optimize
     const double pi = 3.14159265358979323846;
     double sum = 0;
     bool ok = true;
-    ag_optimizer_set_lr(o, RATE * 0.5 * (1 + cos(pi * epoch / EPOCHS)));
+    ag_optimizer_set_lr(o, RATE * 0.5 * (1 + cos(pi * epoch / (double)EPOCHS)));
     AG_SCOPE(c) {
         ag_tensor *order = ag_randperm(c, TRAIN);
         for (int64_t start = 0; ok && start < TRAIN; start += BATCH) {
@@ -189,7 +189,7 @@ static bool train_epoch(ag_context *c, ag_tensor *const p[N_PARAMS], ag_optimize
             ok = train_step(c, p, o, train, order, start, &sum, dot);
         }
     }
-    *loss = sum / TRAIN;
+    *loss = sum / (double)TRAIN;
     return ok;
 }
 
@@ -221,7 +221,7 @@ static double run(ag_context *c, const char *directory)
 
     const double share = accuracy(c, p, test);
     printf("network 64-%d-10, %d epochs, shuffled with seed %d\n", HIDDEN, EPOCHS, SEED);
-    printf("test accuracy %.2f %% (%d of %d images)\n", 100 * share, (int)lround(share * TEST),
+    printf("test accuracy %.2f %% (%d of %d images)\n", 100 * share, (int)lround(share * (double)TEST),
            TEST);
     draw_curve(losses);
     printf("\ngraph of the first step: out/digits_step.dot\n");
