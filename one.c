@@ -40,6 +40,7 @@
 #include "src/ops/scan.c"
 #include "src/ops/shape.c"
 #include "src/ops/table.c"
+#include "src/ops/walk.c"
 
 #include "src/autograd/engine.c"
 #include "src/autograd/gradcheck.c"

@@ -1,7 +1,8 @@
 /*
  * The pool of a context: threads - 1 workers, which sleep until there is a job, and the caller, who
  * works along. Blocks are handed out by an atomic counter. Nobody spins: a pool that waits busily
- * takes the processor from the libraries beside it.
+ * takes the processor from the libraries beside it. Nobody waits for a worker that has not woken up
+ * when the blocks are gone, so a job takes no longer than it would alone.
  *
  * The pool starts with the first job that has several blocks. Where threads cannot be had, the
  * caller does everything. A forked child has none of its parent's threads; it notices by its process
@@ -26,7 +27,8 @@ struct ag__pool {
     pthread_cond_t wake, done;
     /* The job, under the lock; blocks are taken without it. */
     uint64_t job; /* counts jobs */
-    int busy;     /* workers that have not come back from it */
+    bool open;    /* it may have blocks left */
+    int busy;     /* workers that are at it */
     bool ending;
     ag__block_fn *fn;
     void *arg;
@@ -57,11 +59,12 @@ static void *pool_run(void *arg)
     uint64_t seen = 0;
     pthread_mutex_lock(&p->lock);
     for (;;) {
-        while (p->job == seen && !p->ending)
+        while ((p->job == seen || !p->open) && !p->ending)
             pthread_cond_wait(&p->wake, &p->lock);
         if (p->ending)
             break;
         seen = p->job;
+        p->busy++;
         pthread_mutex_unlock(&p->lock);
         pool_work(p, self->number);
         pthread_mutex_lock(&p->lock);
@@ -142,12 +145,14 @@ void ag__parallel(ag_context *c, int64_t n, ag__block_fn *fn, void *arg)
     p->arg = arg;
     p->blocks = n;
     atomic_store(&p->next, 0);
-    p->busy = p->n;
     p->job++;
-    pthread_cond_broadcast(&p->wake);
+    p->open = true;
+    for (int i = 0; i < p->n && i < n - 1; i++)
+        pthread_cond_signal(&p->wake);
     pthread_mutex_unlock(&p->lock);
     pool_work(p, 0);
     pthread_mutex_lock(&p->lock);
+    p->open = false;
     while (p->busy > 0)
         pthread_cond_wait(&p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);

@@ -1,16 +1,11 @@
 /*
- * What all pointwise rows share: shapes broadcast, dtypes promote, one loop walks the operands, and
- * a gradient is either one fused loop (nobody wants a graph of it) or a composition of operations.
- *
- * Loops exist for float, double and int64_t, for arrays without gaps that fill whole vectors, and
- * for one element. All else passes through block buffers on the stack: operands of another dtype,
- * operands with strides, the end of an array. So promotion costs no tensor.
+ * What all pointwise rows share: shapes broadcast, dtypes promote, one loop walks the operands (see
+ * walk.h), and a gradient is either one fused loop (nobody wants a graph of it) or a composition of
+ * operations.
  */
 #include "pointwise.h"
 
-#include <string.h>
-
-#include "../kernels/pointwise.h"
+#include "walk.h"
 
 /* ---- dtypes and shapes ---- */
 
@@ -195,246 +190,12 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
                                      out->dtype);
 }
 
-/* ---- the walk ---- */
+/* ---- values ---- */
 
-/* How an operand reaches the loop. Whatever is not an array of the loop's own type passes through a
- * buffer, and so does the end of an array that fills no vector: its last element is repeated. */
-typedef enum {
-    WALK_ARRAY,  /* without gaps, in the order of the result */
-    WALK_FIXED,  /* one element all over: a buffer that is filled once */
-    WALK_STRIDED, /* picked by strides, block by block */
-    WALK_UNUSED
-} walk_way;
-
-typedef struct {
-    char *data;
-    ag_dtype dtype;
-    bool direct; /* already of the type computed in */
-    walk_way way;
-    int64_t strides[AG_MAX_DIMS]; /* in bytes */
-} walk_operand;
-
-typedef struct {
-    ag__loop *loop;
-    int lanes;
-    ag_dtype compute, result; /* result: of data[0] inside the loop */
-    double p, q;
-    int n; /* operands, the result first */
-    walk_operand at[AG_LOOP_MAX_DATA];
-    int ndim;
-    int64_t shape[AG_MAX_DIMS];
-    int64_t total;
-} walk;
-
-enum { WALK_BLOCK_BYTES = 2048 };
-
-/* Where a walk with strides stands: a place in a row, and the row's begin for each operand. */
-typedef struct {
-    int64_t column, index[AG_MAX_DIMS];
-    char *row[AG_LOOP_MAX_DATA];
-} walk_place;
-
-typedef struct {
-    _Alignas(64) char data[AG_LOOP_MAX_DATA][WALK_BLOCK_BYTES];
-} walk_buffers;
-
-/* The next operand; NULL: one that the loop does not use. */
-static void walk_add(walk *w, const ag_tensor *t, ag_dtype wanted)
+/* Rows that keep integers are arithmetic. */
+static int64_t pointwise_part(const ag__pointwise *row)
 {
-    walk_operand *o = &w->at[w->n++];
-    o->way = t ? WALK_STRIDED : WALK_UNUSED;
-    for (int i = 0; i < w->ndim && !t; i++)
-        o->strides[i] = 0;
-    if (!t)
-        return;
-    const int lead = w->ndim - t->ndim;
-    o->data = ag__at(t);
-    o->dtype = (ag_dtype)t->dtype;
-    o->direct = o->dtype == wanted;
-    const int64_t size = (int64_t)ag__itemsize(o->dtype);
-    for (int i = 0; i < w->ndim; i++)
-        o->strides[i] = i < lead || t->dims[i - lead] == 1 ? 0 : t->dims[t->ndim + i - lead] * size;
-}
-
-/* Joins neighbouring dimensions that every operand steps through evenly. */
-static void walk_join(walk *w)
-{
-    int to = w->ndim - 1;
-    for (int i = w->ndim - 2; i >= 0; i--) {
-        bool even = true;
-        for (int k = 0; k < w->n && even; k++)
-            even = w->at[k].strides[i] == w->at[k].strides[to] * w->shape[to];
-        if (even || w->shape[i] == 1) {
-            w->shape[to] *= w->shape[i];
-            continue;
-        }
-        if (w->shape[to] == 1) { /* a dimension of one element takes any stride */
-            w->shape[to] = w->shape[i];
-            for (int k = 0; k < w->n; k++)
-                w->at[k].strides[to] = w->at[k].strides[i];
-            continue;
-        }
-        to--;
-        w->shape[to] = w->shape[i];
-        for (int k = 0; k < w->n; k++)
-            w->at[k].strides[to] = w->at[k].strides[i];
-    }
-    for (int k = 0; k < w->n; k++)
-        for (int i = to; i < w->ndim; i++)
-            w->at[k].strides[i - to] = w->at[k].strides[i];
-    for (int i = to; i < w->ndim; i++)
-        w->shape[i - to] = w->shape[i];
-    w->ndim -= to;
-}
-
-static walk_way walk_way_of(const walk *w, const walk_operand *o)
-{
-    if (o->way == WALK_UNUSED)
-        return WALK_UNUSED;
-    int64_t dense = (int64_t)ag__itemsize(o->dtype);
-    bool fixed = true, array = true;
-    for (int i = w->ndim - 1; i >= 0; i--) {
-        fixed = fixed && (o->strides[i] == 0 || w->shape[i] == 1);
-        array = array && (o->strides[i] == dense || w->shape[i] == 1);
-        dense *= w->shape[i];
-    }
-    return array ? WALK_ARRAY : fixed ? WALK_FIXED : WALK_STRIDED;
-}
-
-/* Repeats element m - 1 up to the end of the vector it lies in. */
-static void walk_pad(char *buffer, size_t size, int64_t m, int64_t padded)
-{
-    for (; m < padded; m++)
-        memcpy(buffer + (size_t)m * size, buffer + (size_t)(m - 1) * size, size);
-}
-
-static void walk_next_row(const walk *w, walk_place *at)
-{
-    at->column = 0;
-    for (int i = w->ndim - 2; i >= 0; i--) {
-        const bool more = ++at->index[i] < w->shape[i];
-        for (int k = 1; k < w->n; k++)
-            if (w->at[k].way == WALK_STRIDED)
-                at->row[k] += w->at[k].strides[i] * (more ? 1 : 1 - w->shape[i]);
-        if (more)
-            return;
-        at->index[i] = 0;
-    }
-}
-
-/* The next m elements of every strided operand, into its buffer or, where they are an array, as
- * they lie. */
-static void walk_pick(const walk *w, walk_place *at, int64_t m, int64_t padded, walk_buffers *b,
-                      char **data)
-{
-    const int last = w->ndim - 1;
-    const int64_t size = (int64_t)ag__itemsize(w->compute), row = w->shape[last];
-    const bool inside = m <= row - at->column && m == padded;
-    for (int64_t done = 0; done < m;) {
-        const int64_t left = row - at->column, len = m - done < left ? m - done : left;
-        for (int k = 1; k < w->n; k++) {
-            const walk_operand *o = &w->at[k];
-            if (o->way != WALK_STRIDED)
-                continue;
-            char *from = at->row[k] + at->column * o->strides[last];
-            data[k] = inside && o->direct && o->strides[last] == size ? from : b->data[k];
-            if (data[k] != from)
-                ag__convert(w->compute, b->data[k] + done * size, 1, o->dtype, from,
-                            o->strides[last] / (int64_t)ag__itemsize(o->dtype), len);
-        }
-        done += len;
-        at->column += len;
-        if (at->column == row)
-            walk_next_row(w, at);
-    }
-}
-
-/* Elements [done, done + m) of the result. */
-static void walk_block(const walk *w, walk_place *at, int64_t done, int64_t m, walk_buffers *b)
-{
-    const int64_t padded = (m + w->lanes - 1) / w->lanes * w->lanes;
-    const size_t size = ag__itemsize(w->compute);
-    const walk_operand *out = &w->at[0];
-    char *data[AG_LOOP_MAX_DATA], *to = out->data + done * (int64_t)ag__itemsize(out->dtype);
-    bool strided = false;
-    data[0] = out->direct && m == padded ? to : b->data[0];
-    for (int k = 1; k < w->n; k++) {
-        const walk_operand *o = &w->at[k];
-        data[k] = b->data[k];
-        strided = strided || o->way == WALK_STRIDED;
-        if (o->way != WALK_ARRAY)
-            continue;
-        char *from = o->data + done * (int64_t)ag__itemsize(o->dtype);
-        if (o->direct && m == padded)
-            data[k] = from;
-        else
-            ag__convert(w->compute, data[k], 1, o->dtype, from, 1, m);
-    }
-    if (strided)
-        walk_pick(w, at, m, padded, b, data);
-    for (int k = 1; k < w->n && m < padded; k++)
-        if (w->at[k].way == WALK_ARRAY || w->at[k].way == WALK_STRIDED)
-            walk_pad(data[k], size, m, padded);
-    for (int k = 2; k < AG_LOOP_MAX_DATA; k++)
-        if (k >= w->n || w->at[k].way == WALK_UNUSED)
-            data[k] = data[1];
-    w->loop(padded, data, w->p, w->q);
-    if (data[0] != to)
-        ag__convert(out->dtype, to, 1, w->result, data[0], 1, m);
-}
-
-/* All operands are arrays of the loop's type: one run of it, but for the end. */
-static int64_t walk_whole(const walk *w)
-{
-    char *data[AG_LOOP_MAX_DATA];
-    const int64_t whole = w->total - w->total % w->lanes;
-    for (int k = 0; k < AG_LOOP_MAX_DATA; k++) {
-        const walk_operand *o = &w->at[k < w->n && w->at[k].way != WALK_UNUSED ? k : 1];
-        if (o->way != WALK_ARRAY || !o->direct)
-            return 0;
-        data[k] = o->data;
-    }
-    if (whole)
-        w->loop(whole, data, w->p, w->q);
-    return whole;
-}
-
-static void walk_run(walk *w)
-{
-    walk_buffers buffers;
-    walk_place at = { 0 };
-    const int64_t block = WALK_BLOCK_BYTES / (int64_t)ag__itemsize(w->compute);
-    if (w->ndim > 1)
-        walk_join(w);
-    for (int k = 0; k < w->n; k++)
-        w->at[k].way = k ? walk_way_of(w, &w->at[k]) : WALK_ARRAY;
-    int64_t done = walk_whole(w);
-    const int64_t most = w->total < block - AG_LOOP_MAX_LANES ? w->total + w->lanes : block;
-    for (int k = 1; k < w->n && done < w->total; k++) {
-        const walk_operand *o = &w->at[k];
-        at.row[k] = o->way == WALK_STRIDED ? o->data : NULL;
-        if (o->way == WALK_FIXED)
-            ag__convert(w->compute, buffers.data[k], 1, o->dtype, o->data, 0, most);
-    }
-    for (; done < w->total; done += block)
-        walk_block(w, &at, done, w->total - done < block ? w->total - done : block, &buffers);
-}
-
-static void walk_init(walk *w, ag__loop *loop, int lanes, ag_dtype compute, ag_dtype result,
-                      const ag_tensor *out, const ag__attrs *attrs)
-{
-    w->loop = loop;
-    w->lanes = lanes;
-    w->compute = compute;
-    w->result = result;
-    w->p = attrs->p;
-    w->q = attrs->q;
-    w->n = 0;
-    w->ndim = out->ndim;
-    w->total = out->numel;
-    for (int i = 0; i < out->ndim; i++)
-        w->shape[i] = out->dims[i];
-    walk_add(w, out, result);
+    return row->keeps_integers ? AG_WALK_ARITHMETIC : AG_WALK_FUNCTIONS;
 }
 
 /* One element needs no walk; false when a conversion is needed all the same. */
@@ -468,12 +229,12 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
     const ag_dtype compute = pointwise_compute(
         row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
     const int type = pointwise_loop_type(compute);
-    walk w;
-    walk_init(&w, loops->value[type], set->lanes[type], compute, row->predicate ? AG_BOOL : compute,
-              out[0], call->attrs);
+    ag__walk w;
+    ag__walk_init(&w, loops->value[type], set->lanes[type], compute,
+                  row->predicate ? AG_BOOL : compute, out[0], call->attrs, pointwise_part(row));
     for (int i = 0; i < call->n_in; i++)
-        walk_add(&w, call->in[i], compute);
-    walk_run(&w);
+        ag__walk_add(&w, call->in[i], compute);
+    ag__walk_run(&w, call->c);
     return true;
 }
 
@@ -506,11 +267,12 @@ static ag_tensor *pointwise_fused(const ag__rule *r, int k)
             in[i + 1] = i < 3 ? ag__in(r, i) : ag__out(r, 0);
     if (out->numel == 1 && pointwise_one(loop, out, in, 5, r->attrs))
         return out;
-    walk w;
-    walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs);
+    ag__walk w;
+    ag__walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs,
+                  pointwise_part(row));
     for (int i = 0; i < 5; i++)
-        walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL, compute);
-    walk_run(&w);
+        ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL, compute);
+    ag__walk_run(&w, r->c);
     return out;
 }
 
