@@ -30,6 +30,7 @@
 #include "src/ops/copies.c"
 #include "src/ops/index.c"
 #include "src/ops/inplace.c"
+#include "src/ops/lanes.c"
 #include "src/ops/loss.c"
 #include "src/ops/matmul.c"
 #include "src/ops/norm.c"

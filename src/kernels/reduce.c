@@ -4,9 +4,13 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "pointwise.h"
+
 enum {
     REDUCE_COLS = 32,  /* lanes side by side */
     REDUCE_ROWS = 32,  /* rows that are added plainly, before pairs are joined */
+    REDUCE_LEAF = REDUCE_ROWS * REDUCE_COLS,
+    REDUCE_SHORT = 2 * REDUCE_COLS, /* shorter lines are added one by one */
     REDUCE_LEVELS = 60 /* of pairs: enough for 2^63 rows */
 };
 
@@ -30,7 +34,9 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define T float
 #define M(name) name##f
 #define AG__FN(name) reduce_f32_##name
+#define AG__LOOP AG_LOOP_F32
 #include "reduce_tpl.h"
+#undef AG__LOOP
 #undef T
 #undef M
 #undef AG__FN
@@ -38,7 +44,9 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define T double
 #define M(name) name
 #define AG__FN(name) reduce_f64_##name
+#define AG__LOOP AG_LOOP_F64
 #include "reduce_tpl.h"
+#undef AG__LOOP
 #undef T
 #undef M
 #undef AG__FN
@@ -72,12 +80,17 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
                   [AG_REDUCE_VAR] = reduce_##type##_var, [AG_REDUCE_STD] = reduce_##type##_std,    \
                   [AG_REDUCE_LOGSUMEXP] = reduce_##type##_logsumexp },                             \
       .scan = { reduce_##type##_cumsum, reduce_##type##_logcumsumexp,                              \
-                reduce_##type##_logcumsumexp_vjp, reduce_##type##_logcumsumexp_jvp } }
+                reduce_##type##_logcumsumexp_vjp, reduce_##type##_logcumsumexp_jvp },            \
+      .argmax_join = reduce_##type##_argmax_join, .squares = reduce_##type##_squares,              \
+      .exps = reduce_##type##_exps, .exps_center = reduce_##type##_exps_center,                    \
+      .exps_end = reduce_##type##_exps_end }
 
 static const ag__reducers reduce_table[] = {
     REDUCE_FLOAT(f32),
     REDUCE_FLOAT(f64),
-    { .reduce = { REDUCE_COMMON(i64) }, .scan = { reduce_i64_cumsum } },
+    { .reduce = { REDUCE_COMMON(i64) },
+      .scan = { reduce_i64_cumsum },
+      .argmax_join = reduce_i64_argmax_join },
 };
 
 #undef REDUCE_COMMON

@@ -5,6 +5,9 @@
  * Sums are blocked: terms go to independent lanes, leaves of a few rows are added plainly, and
  * leaves are joined pairwise like the carries of a binary counter. The error grows with log n, the
  * lanes fill vector registers, and the result depends on the shape alone.
+ *
+ * A loop may be given a part of an array: some of outer, or within one of outer a chunk of rows of n
+ * or a strip of columns of inner. How partial results are joined is said in ops/lanes.c.
  */
 #ifndef AG_KERNELS_REDUCE_H
 #define AG_KERNELS_REDUCE_H
@@ -13,6 +16,7 @@
 
 typedef struct {
     int64_t outer, n, inner;
+    int64_t stride; /* elements from one row of n to the next: inner, or more in a strip */
     double divisor; /* mean, var, std: what a sum is divided by */
 } ag__lanes;
 
@@ -41,9 +45,17 @@ enum {
     AG_SCAN_COUNT
 };
 
+/* For one of outer: y[k] = the sum of f(x[..][k], center[k]). */
+typedef void ag__about(const void *x, const void *center, void *y, ag__lanes l);
+
 typedef struct {
     ag__reducer *reduce[AG_REDUCE_COUNT];
     ag__scanner *scan[AG_SCAN_COUNT];
+    /* y from the parts [outer][chunks][inner] that argmax gave for chunks of `rows` rows. */
+    void (*argmax_join)(const void *x, const int64_t *parts, int64_t *y, ag__lanes l, int64_t rows);
+    ag__about *squares, *exps;                                /* (x - center)^2, e^(x - center) */
+    void (*exps_center)(void *center, int64_t n);             /* from maxima, in their place */
+    void (*exps_end)(void *y, const void *center, int64_t n); /* y = center + ln y */
 } ag__reducers;
 
 /* The loops that work in `compute`: AG_F32, AG_F64 or AG_I64. */

@@ -1,20 +1,20 @@
 /*
  * Reductions and scans of elements of type T; see reduce.h. The includer defines T, AG__FN(name),
  * AG__ADD and AG__MUL, AG__ISNAN, the type AG__WIDE that running sums are kept in, and for floating
- * point M(name), the C library's function for T.
+ * point M(name), the C library's function for T, and AG__LOOP, the type of its loops.
  *
- * A `term` is what a sum adds for an element, a `join` combines two partial results. Both are
- * inlined where they are known, so that the compiler sees plain arithmetic.
+ * A `join` combines two partial results, a `leaf` adds some rows of terms to lanes. They are inlined
+ * where they are known, so that the compiler sees plain arithmetic.
  */
 #define AG__INLINE static inline __attribute__((always_inline))
 
-typedef T AG__FN(term)(T x, T center);
 typedef T AG__FN(join)(T a, T b);
+typedef void AG__FN(leaf)(const T *x, int64_t rows, int64_t stride, int cols, const T *center,
+                          T *lanes);
 typedef T AG__FN(line)(const T *x, int64_t n, double divisor);
 typedef void AG__FN(columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                              double divisor);
 
-AG__INLINE T AG__FN(term_plain)(T x, T center) { return (void)center, x; }
 AG__INLINE T AG__FN(join_add)(T a, T b) { return AG__ADD(a, b); }
 AG__INLINE T AG__FN(join_mul)(T a, T b) { return AG__MUL(a, b); }
 AG__INLINE T AG__FN(join_max)(T a, T b) { return b > a || AG__ISNAN(b) ? b : a; }
@@ -22,17 +22,25 @@ AG__INLINE T AG__FN(join_min)(T a, T b) { return b < a || AG__ISNAN(b) ? b : a; 
 
 /* ---- rows of lanes ---- */
 
-/* lanes[j] = lanes[j] o f(x[r][j]) for every row r in turn. */
-AG__INLINE void AG__FN(fold_rows)(const T *x, int64_t rows, int64_t stride, int cols,
-                                  const T *center, T *lanes, AG__FN(term) *f, AG__FN(join) *o)
+/* lanes[j] = lanes[j] o x[r][j] for every row r in turn. */
+AG__INLINE void AG__FN(fold_rows)(const T *x, int64_t rows, int64_t stride, int cols, T *lanes,
+                                  AG__FN(join) * o)
 {
     for (; rows > 0; rows--, x += stride)
         for (int j = 0; j < cols; j++)
-            lanes[j] = o(lanes[j], f(x[j], center[j]));
+            lanes[j] = o(lanes[j], x[j]);
+}
+
+/* Leaves: lanes[j] += f(x[r][j], center[j]) for every row r in turn. */
+AG__INLINE void AG__FN(leaf_plain)(const T *x, int64_t rows, int64_t stride, int cols,
+                                   const T *center, T *lanes)
+{
+    (void)center;
+    AG__FN(fold_rows)(x, rows, stride, cols, lanes, AG__FN(join_add));
 }
 
 AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int cols,
-                                 const T *center, T *out, AG__FN(term) *f)
+                                 const T *center, T *out, AG__FN(leaf) * f)
 {
     T level[REDUCE_LEVELS][REDUCE_COLS];
     int depth = 0;
@@ -41,7 +49,7 @@ AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int c
         T *leaf = level[depth++];
         for (int j = 0; j < cols; j++)
             leaf[j] = 0;
-        AG__FN(fold_rows)(x, m, stride, cols, center, leaf, f, AG__FN(join_add));
+        f(x, m, stride, cols, center, leaf);
         x += m * stride;
         rows -= m;
         for (uint64_t carry = leaves; !(carry & 1); carry >>= 1, depth--)
@@ -57,7 +65,7 @@ AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int c
 
 /* The same with the number of columns known where it is the full one. */
 AG__INLINE void AG__FN(add_columns)(const T *x, int64_t n, int64_t stride, int cols,
-                                    const T *center, T *out, AG__FN(term) *f)
+                                    const T *center, T *out, AG__FN(leaf) * f)
 {
     if (cols == REDUCE_COLS)
         AG__FN(add_rows)(x, n, stride, REDUCE_COLS, center, out, f);
@@ -65,21 +73,20 @@ AG__INLINE void AG__FN(add_columns)(const T *x, int64_t n, int64_t stride, int c
         AG__FN(add_rows)(x, n, stride, cols, center, out, f);
 }
 
-AG__INLINE T AG__FN(add_line)(const T *x, int64_t n, T center, AG__FN(term) *f)
+AG__INLINE T AG__FN(add_line)(const T *x, int64_t n, T center, AG__FN(leaf) * f)
 {
     T lanes[REDUCE_COLS], centers[REDUCE_COLS];
-    if (n < 2 * REDUCE_COLS) {
+    if (n < REDUCE_SHORT) {
         T sum = 0;
-        for (int64_t i = 0; i < n; i++)
-            sum = AG__ADD(sum, f(x[i], center));
+        f(x, n, 1, 1, &center, &sum);
         return sum;
     }
     for (int j = 0; j < REDUCE_COLS; j++)
         centers[j] = center;
     const int64_t rows = n / REDUCE_COLS, rest = n % REDUCE_COLS;
     AG__FN(add_rows)(x, rows, REDUCE_COLS, REDUCE_COLS, centers, lanes, f);
-    for (int64_t j = 0; j < rest; j++)
-        lanes[j] = AG__ADD(lanes[j], f(x[rows * REDUCE_COLS + j], center));
+    if (rest)
+        f(x + rows * REDUCE_COLS, 1, 0, (int)rest, centers, lanes);
     for (int w = REDUCE_COLS / 2; w > 0; w /= 2)
         for (int j = 0; j < w; j++)
             lanes[j] = AG__ADD(lanes[j], lanes[j + w]);
@@ -89,20 +96,20 @@ AG__INLINE T AG__FN(add_line)(const T *x, int64_t n, T center, AG__FN(term) *f)
 /* A fold without rounding concerns. It starts from `one` or, where there is none, from an element:
  * taking that twice does not matter to max and min. */
 AG__INLINE void AG__FN(fold_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                     bool one, AG__FN(join) *o)
+                                     bool one, AG__FN(join) * o)
 {
     T lanes[REDUCE_COLS];
     for (int j = 0; j < cols; j++)
         lanes[j] = one ? 1 : x[j];
     if (cols == REDUCE_COLS)
-        AG__FN(fold_rows)(x, n, stride, REDUCE_COLS, lanes, lanes, AG__FN(term_plain), o);
+        AG__FN(fold_rows)(x, n, stride, REDUCE_COLS, lanes, o);
     else
-        AG__FN(fold_rows)(x, n, stride, cols, lanes, lanes, AG__FN(term_plain), o);
+        AG__FN(fold_rows)(x, n, stride, cols, lanes, o);
     for (int j = 0; j < cols; j++)
         out[j] = lanes[j];
 }
 
-AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) *o)
+AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) * o)
 {
     T lanes[REDUCE_COLS];
     const int64_t rows = n / REDUCE_COLS;
@@ -118,17 +125,17 @@ AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) *o)
 }
 
 /* All results: lines where the reduced elements are neighbours, else strips of columns. */
-AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *line,
-                                   AG__FN(columns) *columns)
+AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) * line,
+                                   AG__FN(columns) * columns)
 {
-    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner, y += l.inner) {
-        if (l.inner == 1) {
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.stride) {
+        if (l.stride == 1) {
             y[0] = line(x, l.n, l.divisor);
             continue;
         }
         for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
             const int64_t left = l.inner - k;
-            columns(x + k, l.n, l.inner, left < REDUCE_COLS ? (int)left : REDUCE_COLS, y + k,
+            columns(x + k, l.n, l.stride, left < REDUCE_COLS ? (int)left : REDUCE_COLS, y + k,
                     l.divisor);
         }
     }
@@ -138,14 +145,14 @@ AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *
 
 static T AG__FN(sum_line)(const T *x, int64_t n, double divisor)
 {
-    return (void)divisor, AG__FN(add_line)(x, n, 0, AG__FN(term_plain));
+    return (void)divisor, AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain));
 }
 static void AG__FN(sum_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                                 double divisor)
 {
     const T unused[REDUCE_COLS] = { 0 };
     (void)divisor;
-    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(term_plain));
+    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(leaf_plain));
 }
 static T AG__FN(prod_line)(const T *x, int64_t n, double divisor)
 {
@@ -212,10 +219,27 @@ static void AG__FN(argmax)(const void *data, void *result, ag__lanes l)
 {
     const T *x = data;
     int64_t *y = result;
-    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner)
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.stride)
         for (int64_t k = 0; k < l.inner; k++)
-            *y++ = l.inner == 1 ? AG__FN(argmax_line)(x, l.n, 1)
-                                : AG__FN(argmax_line)(x + k, l.n, l.inner);
+            y[k] = l.stride == 1 ? AG__FN(argmax_line)(x, l.n, 1)
+                                 : AG__FN(argmax_line)(x + k, l.n, l.stride);
+}
+/* The first of the greatest among those of the chunks. */
+static void AG__FN(argmax_join)(const void *data, const int64_t *parts, int64_t *y, ag__lanes l,
+                                int64_t rows)
+{
+    const int64_t chunks = (l.n + rows - 1) / rows;
+    for (int64_t at = 0; at < l.outer * l.inner; at++) {
+        const int64_t o = at / l.inner, k = at % l.inner;
+        const T *x = (const T *)data + o * l.n * l.inner + k;
+        y[at] = parts[o * chunks * l.inner + k];
+        for (int64_t i = 1; i < chunks; i++) {
+            const int64_t rival = i * rows + parts[(o * chunks + i) * l.inner + k];
+            const T top = x[y[at] * l.inner];
+            if (!AG__ISNAN(top) && !(x[rival * l.inner] <= top))
+                y[at] = rival;
+        }
+    }
 }
 
 /* y_i = x_0 + ... + x_i in AG__WIDE: a line, and strips of columns. */
@@ -242,15 +266,15 @@ static void AG__FN(cumsum)(const void *g, const void *data, const void *unused, 
     (void)g, (void)unused;
     const T *x = data;
     T *y = result;
-    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.inner, y += l.n * l.inner) {
-        if (l.inner == 1) {
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.n * l.stride) {
+        if (l.stride == 1) {
             AG__FN(cumsum_line)(x, y, l.n);
             continue;
         }
         for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
             const int64_t left = l.inner - k;
-            AG__FN(cumsum_columns)(x + k, y + k, l.n, l.inner,
-                                   left < REDUCE_COLS ? left : REDUCE_COLS);
+            AG__FN(cumsum_columns)
+            (x + k, y + k, l.n, l.stride, left < REDUCE_COLS ? left : REDUCE_COLS);
         }
     }
 }
@@ -258,18 +282,39 @@ static void AG__FN(cumsum)(const void *g, const void *data, const void *unused, 
 /* ---- floating point only ---- */
 #ifdef M
 
-AG__INLINE T AG__FN(term_square)(T x, T center) { return (x - center) * (x - center); }
-AG__INLINE T AG__FN(term_exp)(T x, T center) { return M(exp)(x - center); }
+AG__INLINE void AG__FN(leaf_square)(const T *x, int64_t rows, int64_t stride, int cols,
+                                    const T *center, T *lanes)
+{
+    for (; rows > 0; rows--, x += stride)
+        for (int j = 0; j < cols; j++)
+            lanes[j] += (x[j] - center[j]) * (x[j] - center[j]);
+}
+
+static __attribute__((noinline)) void AG__FN(exp)(T *x, int64_t n)
+{
+    ag__loop_unary(AG_OP_exp, AG__LOOP, n, x, x);
+}
+
+static void AG__FN(leaf_exp)(const T *x, int64_t rows, int64_t stride, int cols, const T *center,
+                             T *lanes)
+{
+    T e[REDUCE_LEAF];
+    for (int64_t r = 0; r < rows; r++)
+        for (int j = 0; j < cols; j++)
+            e[r * cols + j] = x[r * stride + j] - center[j];
+    AG__FN(exp)(e, rows * cols);
+    AG__FN(fold_rows)(e, rows, cols, cols, lanes, AG__FN(join_add));
+}
 
 static T AG__FN(mean_line)(const T *x, int64_t n, double divisor)
 {
-    return (T)((double)AG__FN(add_line)(x, n, 0, AG__FN(term_plain)) / divisor);
+    return (T)((double)AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain)) / divisor);
 }
 static void AG__FN(mean_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                                  double divisor)
 {
     const T unused[REDUCE_COLS] = { 0 };
-    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(term_plain));
+    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(leaf_plain));
     for (int j = 0; j < cols; j++)
         out[j] = (T)((double)out[j] / divisor);
 }
@@ -277,14 +322,14 @@ static void AG__FN(mean_columns)(const T *x, int64_t n, int64_t stride, int cols
 static T AG__FN(var_line)(const T *x, int64_t n, double divisor)
 {
     const T mean = AG__FN(mean_line)(x, n, (double)n);
-    return (T)((double)AG__FN(add_line)(x, n, mean, AG__FN(term_square)) / divisor);
+    return (T)((double)AG__FN(add_line)(x, n, mean, AG__FN(leaf_square)) / divisor);
 }
 static void AG__FN(var_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                                 double divisor)
 {
     T mean[REDUCE_COLS];
     AG__FN(mean_columns)(x, n, stride, cols, mean, (double)n);
-    AG__FN(add_columns)(x, n, stride, cols, mean, out, AG__FN(term_square));
+    AG__FN(add_columns)(x, n, stride, cols, mean, out, AG__FN(leaf_square));
     for (int j = 0; j < cols; j++)
         out[j] = (T)((double)out[j] / divisor);
 }
@@ -300,10 +345,28 @@ static void AG__FN(std_columns)(const T *x, int64_t n, int64_t stride, int cols,
         out[j] = M(sqrt)(out[j]);
 }
 /* Relative to the maximum, or to 0 where that is infinite: inf - inf would be NaN. */
+AG__INLINE T AG__FN(exp_center)(T top) { return isinf(top) ? 0 : top; }
+
 static T AG__FN(logsumexp_line)(const T *x, int64_t n, double divisor)
 {
-    const T top = n ? AG__FN(max_line)(x, n, divisor) : 0, center = isinf(top) ? 0 : top;
-    return center + M(log)(AG__FN(add_line)(x, n, center, AG__FN(term_exp)));
+    const T center = AG__FN(exp_center)(n ? AG__FN(max_line)(x, n, divisor) : 0);
+    return center + M(log)(AG__FN(add_line)(x, n, center, AG__FN(leaf_exp)));
+}
+/* Short lines, of which the exponentials are taken together. */
+static void AG__FN(logsumexp_lines)(const T *x, T *y, int64_t lines, int64_t n)
+{
+    T e[REDUCE_LEAF];
+    for (int64_t m; lines > 0; lines -= m, x += m * n, y += m) {
+        m = lines < REDUCE_LEAF / n ? lines : REDUCE_LEAF / n;
+        for (int64_t r = 0; r < m; r++) {
+            y[r] = AG__FN(exp_center)(AG__FN(max_line)(x + r * n, n, 0));
+            for (int64_t i = 0; i < n; i++)
+                e[r * n + i] = x[r * n + i] - y[r];
+        }
+        AG__FN(exp)(e, m * n);
+        for (int64_t r = 0; r < m; r++)
+            y[r] += M(log)(AG__FN(add_line)(e + r * n, n, 0, AG__FN(leaf_plain)));
+    }
 }
 static void AG__FN(logsumexp_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                                       double divisor)
@@ -312,8 +375,8 @@ static void AG__FN(logsumexp_columns)(const T *x, int64_t n, int64_t stride, int
     if (n)
         AG__FN(max_columns)(x, n, stride, cols, center, divisor);
     for (int j = 0; j < cols; j++)
-        center[j] = isinf(center[j]) ? 0 : center[j];
-    AG__FN(add_columns)(x, n, stride, cols, center, out, AG__FN(term_exp));
+        center[j] = AG__FN(exp_center)(center[j]);
+    AG__FN(add_columns)(x, n, stride, cols, center, out, AG__FN(leaf_exp));
     for (int j = 0; j < cols; j++)
         out[j] = center[j] + M(log)(out[j]);
 }
@@ -332,7 +395,44 @@ static void AG__FN(std)(const void *x, void *y, ag__lanes l)
 }
 static void AG__FN(logsumexp)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(logsumexp_line), AG__FN(logsumexp_columns));
+    if (l.stride == 1 && l.n > 0 && l.n < REDUCE_SHORT)
+        AG__FN(logsumexp_lines)(x, y, l.outer, l.n);
+    else
+        AG__FN(reduce_all)(x, y, l, AG__FN(logsumexp_line), AG__FN(logsumexp_columns));
+}
+
+/* Sums about given centers, for reductions of which a chunk knows only its part. */
+AG__INLINE void AG__FN(add_about)(const T *x, const T *center, T *y, ag__lanes l, AG__FN(leaf) * f)
+{
+    for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+        const int64_t left = l.inner - k;
+        if (l.stride == 1)
+            y[0] = AG__FN(add_line)(x, l.n, center[0], f);
+        else
+            AG__FN(add_columns)
+        (x + k, l.n, l.stride, left < REDUCE_COLS ? (int)left : REDUCE_COLS, center + k, y + k, f);
+    }
+}
+static void AG__FN(squares)(const void *x, const void *center, void *y, ag__lanes l)
+{
+    AG__FN(add_about)(x, center, y, l, AG__FN(leaf_square));
+}
+static void AG__FN(exps)(const void *x, const void *center, void *y, ag__lanes l)
+{
+    AG__FN(add_about)(x, center, y, l, AG__FN(leaf_exp));
+}
+static void AG__FN(exps_center)(void *center, int64_t n)
+{
+    T *c = center;
+    for (int64_t i = 0; i < n; i++)
+        c[i] = AG__FN(exp_center)(c[i]);
+}
+static void AG__FN(exps_end)(void *y, const void *center, int64_t n)
+{
+    T *to = y;
+    const T *c = center;
+    for (int64_t i = 0; i < n; i++)
+        to[i] = c[i] + M(log)(to[i]);
 }
 
 /* y_i = ln(e^x_0 + ... + e^x_i), the running value kept in double. */
@@ -346,7 +446,7 @@ static void AG__FN(logcumsumexp)(const void *g, const void *data, const void *un
         for (int64_t k = 0; k < l.inner; k++) {
             double run = -INFINITY;
             for (int64_t i = 0; i < l.n; i++) {
-                const int64_t at = (o * l.n + i) * l.inner + k;
+                const int64_t at = (o * l.n + i) * l.stride + k;
                 run = reduce_log_add(run, (double)x[at]);
                 y[at] = (T)run;
             }
@@ -364,7 +464,7 @@ static void AG__FN(logcumsumexp_vjp)(const void *grad, const void *data, const v
         for (int64_t k = 0; k < l.inner; k++) {
             double run = 0, next = 0;
             for (int64_t i = l.n - 1; i >= 0; i--) {
-                const int64_t at = (o * l.n + i) * l.inner + k;
+                const int64_t at = (o * l.n + i) * l.stride + k;
                 const double now = (double)y[at];
                 run = (double)g[at] + (i < l.n - 1 ? reduce_ratio(now, next) * run : 0);
                 out[at] = (T)(run * exp((double)x[at] - now));
@@ -383,7 +483,7 @@ static void AG__FN(logcumsumexp_jvp)(const void *grad, const void *data, const v
         for (int64_t k = 0; k < l.inner; k++) {
             double run = 0, last = 0;
             for (int64_t i = 0; i < l.n; i++) {
-                const int64_t at = (o * l.n + i) * l.inner + k;
+                const int64_t at = (o * l.n + i) * l.stride + k;
                 const double now = (double)y[at];
                 run = (i ? reduce_ratio(last, now) * run : 0) +
                       (double)g[at] * exp((double)x[at] - now);

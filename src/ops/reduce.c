@@ -9,8 +9,8 @@
  */
 #include <math.h>
 
-#include "../kernels/reduce.h"
 #include "dims.h"
+#include "lanes.h"
 #include "op.h"
 
 /* ---- dimensions ---- */
@@ -133,7 +133,7 @@ static ag_tensor *reduce_bring(ag_tensor *x, int mask, ag_dtype compute, ag__lan
                     order[n++] = d;
     }
     ag__geometry g = { .ndim = n, .offset = x->offset };
-    *l = (ag__lanes){ 1, 1, 1, 1 };
+    *l = (ag__lanes){ 1, 1, 1, 1, 1 };
     bool seen = false, dense = true;
     for (int i = 0; i < n; i++) {
         const bool reduced = mask & 1 << order[i];
@@ -166,15 +166,16 @@ static bool reduce_run(const ag__call *call, ag_tensor *out, int which, ag_dtype
     ag_tensor *to = result == (ag_dtype)out->dtype
                         ? ag__tensor_ref(out)
                         : ag__tensor_new(call->c, result, out->ndim, out->dims);
-    if (from && to && out->numel > 0) {
+    bool ok = from && to;
+    if (ok && out->numel > 0) {
         const int64_t divisor = spread && !call->attrs->i[1] ? count - 1 : count;
         l.n = count;
+        l.stride = l.inner;
         l.divisor = divisor > 0 ? (double)divisor : 0;
-        ag__reducers_of(compute)->reduce[which](ag__at(from), ag__at(to), l);
-        if (to != out)
+        ok = ag__reduce(call->c, compute, which, ag__at(from), ag__at(to), l);
+        if (ok && to != out)
             ag__copy_data(out, to);
     }
-    const bool ok = from && to;
     ag__tensor_unref(from);
     ag__tensor_unref(to);
     return ok;

@@ -11,8 +11,8 @@
  *
  * i[0] of the attributes is the dimension.
  */
-#include "../kernels/reduce.h"
 #include "dims.h"
+#include "lanes.h"
 #include "op.h"
 
 static bool scan_infer(const ag__call *call, ag__geometry *out)
@@ -44,7 +44,7 @@ static bool scan_run(const ag__call *call, ag_tensor *out, int which)
 {
     const ag_dtype compute = ag__reduce_dtype((ag_dtype)out->dtype);
     const int dim = ag__op_dim(call->c, call->op->name, call->attrs->i[0], out->ndim);
-    ag__lanes l = { 1, 1, 1, 1 };
+    ag__lanes l = { 1, 1, 1, 1, 1 };
     for (int d = 0; d < out->ndim; d++)
         *(d < dim ? &l.outer : d == dim ? &l.n : &l.inner) *= out->dims[d];
     ag_tensor *in[3] = { 0 };
@@ -56,12 +56,11 @@ static bool scan_run(const ag__call *call, ag_tensor *out, int which)
                         ? ag__tensor_ref(out)
                         : ag__tensor_new(call->c, compute, out->ndim, out->dims);
     if (to && out->numel > 0) {
-        const void *first = ag__at(in[0]);
-        ag__scanner *loop = ag__reducers_of(compute)->scan[which];
-        if (call->n_in == 1)
-            loop(NULL, first, NULL, ag__at(to), l);
-        else
-            loop(first, ag__at(in[1]), ag__at(in[2]), ag__at(to), l);
+        const void *data[3] = { NULL, ag__at(in[0]), NULL };
+        for (int i = 0; i < 3 && call->n_in == 3; i++)
+            data[i] = ag__at(in[i]);
+        l.stride = l.inner;
+        ag__scan(call->c, compute, which, data, ag__at(to), l);
         if (to != out)
             ag__copy_data(out, to);
     }
