@@ -5,10 +5,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* x and y are [outer, size, inner] without gaps; softmax, or its logarithm, along size. */
-typedef void ag__softmax_fn(const void *x, void *y, int64_t outer, int64_t size, int64_t inner,
-                            bool is_log);
+#include "reduce.h"
+
+/* Softmax, or its logarithm, along n. */
+typedef void ag__softmax_fn(const void *x, void *y, ag__lanes l, bool is_log);
 ag__softmax_fn ag__softmax_f32, ag__softmax_f64;
+
+/* The same for a line that is cut, given its maximum: each part's sum of e^(x - top), then the end
+ * for each part with the sum of all. */
+typedef double ag__softmax_exps_fn(const void *x, void *y, int64_t n, const void *top, bool is_log);
+typedef void ag__softmax_end_fn(void *y, int64_t n, double sum, bool is_log);
+ag__softmax_exps_fn ag__softmax_exps_f32, ag__softmax_exps_f64;
+ag__softmax_end_fn ag__softmax_end_f32, ag__softmax_end_f64;
 
 /* Each of the rows of n elements with mean 0 and variance 1, times w plus b (NULL: none). Leaves
  * the rows' means and 1 / standard deviation. */

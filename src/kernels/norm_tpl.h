@@ -3,8 +3,7 @@
  * and NORM_API, which name functions here and outside, NORM_LOOP, the type of its loops, and
  * NORM_LOG.
  *
- * Exponentials are those of the table's row exp, a vector at a time. Rows of softmax lie `inner`
- * elements apart: x is read as [outer, size, inner].
+ * Exponentials are those of the table's row exp, a vector at a time.
  */
 
 /* Sum of f(x[i] - shift): in eight lanes, so that compilers may use vectors. */
@@ -48,23 +47,51 @@ static T NORM_NAME(top)(const T *x, int64_t n)
     return top;
 }
 
-/* n elements side by side. */
-static void NORM_NAME(softmax_line)(const T *x, T *y, int64_t n, bool is_log)
+/* y = e^(x - top), or x - top for the logarithm; returns the sum of e^(x - top). */
+static double NORM_NAME(exps)(const T *x, T *y, int64_t n, T top, bool is_log)
 {
-    const T top = NORM_NAME(top)(x, n);
     T e[NORM_BLOCK];
     double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] - top;
     for (int64_t i = 0; i < n; i += NORM_BLOCK) {
         const int64_t m = n - i < NORM_BLOCK ? n - i : NORM_BLOCK;
         T *to = is_log ? e : y + i;
+        for (int64_t j = i; j < i + m; j++)
+            y[j] = x[j] - top;
         NORM_NAME(exp)(y + i, to, m);
         sum += NORM_NAME(sum)(to, m, 0, false);
     }
+    return sum;
+}
+
+static void NORM_NAME(end)(T *y, int64_t n, double sum, bool is_log)
+{
     const T scale = (T)(1 / sum), log_sum = (T)NORM_LOG((T)sum);
     for (int64_t i = 0; i < n; i++)
         y[i] = is_log ? y[i] - log_sum : y[i] * scale;
+}
+
+/* n elements side by side. */
+static void NORM_NAME(softmax_line)(const T *x, T *y, int64_t n, bool is_log)
+{
+    NORM_NAME(end)(y, n, NORM_NAME(exps)(x, y, n, NORM_NAME(top)(x, n), is_log), is_log);
+}
+
+/* Short lines, of which the exponentials are taken together. */
+static void NORM_NAME(softmax_lines)(const T *x, T *y, int64_t lines, int64_t n, bool is_log)
+{
+    T e[NORM_BLOCK];
+    for (int64_t m; lines > 0; lines -= m, x += m * n, y += m * n) {
+        m = lines < NORM_BLOCK / n ? lines : NORM_BLOCK / n;
+        T *to = is_log ? e : y;
+        for (int64_t r = 0; r < m * n; r += n) {
+            const T top = NORM_NAME(top)(x + r, n);
+            for (int64_t i = r; i < r + n; i++)
+                y[i] = x[i] - top;
+        }
+        NORM_NAME(exp)(y, to, m * n);
+        for (int64_t r = 0; r < m * n; r += n)
+            NORM_NAME(end)(y + r, n, NORM_NAME(sum)(to + r, n, 0, false), is_log);
+    }
 }
 
 /* Columns side by side, each of size elements `inner` apart. */
@@ -93,18 +120,32 @@ static void NORM_NAME(softmax_columns)(const T *x, T *y, int64_t size, int64_t i
             y[i * inner + j] = is_log ? y[i * inner + j] - e[j] : y[i * inner + j] * e[j];
 }
 
-void NORM_API(softmax)(const void *px, void *py, int64_t outer, int64_t size, int64_t inner,
-                       bool is_log)
+void NORM_API(softmax)(const void *px, void *py, ag__lanes l, bool is_log)
 {
     const T *x = px;
     T *y = py;
-    for (int64_t o = 0; o < outer && size > 0; o++, x += size * inner, y += size * inner)
-        if (inner == 1)
-            NORM_NAME(softmax_line)(x, y, size, is_log);
+    if (l.stride == 1 && l.n > 0 && l.n <= NORM_BLOCK / 2) {
+        NORM_NAME(softmax_lines)(x, y, l.outer, l.n, is_log);
+        return;
+    }
+    for (int64_t o = 0; o < l.outer && l.n > 0; o++, x += l.n * l.stride, y += l.n * l.stride)
+        if (l.stride == 1)
+            NORM_NAME(softmax_line)(x, y, l.n, is_log);
         else
-            for (int64_t k = 0; k < inner; k += NORM_COLS)
-                NORM_NAME(softmax_columns)(x + k, y + k, size, inner,
-                                           inner - k < NORM_COLS ? inner - k : NORM_COLS, is_log);
+            for (int64_t k = 0; k < l.inner; k += NORM_COLS)
+                NORM_NAME(softmax_columns)
+                (x + k, y + k, l.n, l.stride, l.inner - k < NORM_COLS ? l.inner - k : NORM_COLS,
+                 is_log);
+}
+
+double NORM_API(softmax_exps)(const void *x, void *y, int64_t n, const void *top, bool is_log)
+{
+    return NORM_NAME(exps)(x, y, n, *(const T *)top, is_log);
+}
+
+void NORM_API(softmax_end)(void *y, int64_t n, double sum, bool is_log)
+{
+    NORM_NAME(end)(y, n, sum, is_log);
 }
 
 void NORM_API(layer_norm)(const void *px, const void *pw, const void *pb, void *py, void *pmean,

@@ -4,7 +4,11 @@
  */
 #include "op.h"
 
+#include "../base/parallel.h"
 #include "../kernels/norm.h"
+#include "lanes.h"
+
+enum { NORM_PART = 1 << 14 }; /* elements of a block that is worth waking a thread for */
 
 static bool norm_check_float(const ag__call *call)
 {
@@ -38,19 +42,89 @@ static bool softmax_infer(const ag__call *call, ag__geometry *out)
     return norm_check_float(call);
 }
 
+typedef struct {
+    ag__lanes l;
+    ag__cut cut;
+    bool wide, is_log; /* wide: double */
+    int64_t size;
+    const char *x, *top;
+    char *y;
+    double *sums; /* of parts of a line */
+} softmax_job;
+
+static void softmax_block(void *arg, int64_t block, int worker)
+{
+    const softmax_job *j = arg;
+    const ag__cut_block b = ag__cut_at(&j->cut, j->l, block);
+    const int64_t at = b.from * j->size;
+    (void)worker;
+    (j->wide ? ag__softmax_f64 : ag__softmax_f32)(j->x + at, j->y + at, b.lanes, j->is_log);
+}
+
+static void softmax_exps_block(void *arg, int64_t block, int worker)
+{
+    const softmax_job *j = arg;
+    const ag__cut_block b = ag__cut_at(&j->cut, j->l, block);
+    const int64_t at = b.from * j->size;
+    (void)worker;
+    j->sums[b.part] = (j->wide ? ag__softmax_exps_f64 : ag__softmax_exps_f32)(
+        j->x + at, j->y + at, b.lanes.n, j->top + b.result * j->size, j->is_log);
+}
+
+static void softmax_end_block(void *arg, int64_t block, int worker)
+{
+    const softmax_job *j = arg;
+    const ag__cut_block b = ag__cut_at(&j->cut, j->l, block);
+    (void)worker;
+    (j->wide ? ag__softmax_end_f64 : ag__softmax_end_f32)(
+        j->y + b.from * j->size, b.lanes.n, j->sums[b.result * j->cut.chunks], j->is_log);
+}
+
+/* Lines that are cut, in three passes: maxima, exponentials with their sums, the end. */
+static bool softmax_cut_lines(ag_context *c, softmax_job *j)
+{
+    const int64_t lines = j->l.outer, chunks = j->cut.chunks;
+    const ag_dtype d = j->wide ? AG_F64 : AG_F32;
+    const size_t bytes = (size_t)(lines * (chunks + 1)) * sizeof(double);
+    j->sums = ag__alloc(c, bytes);
+    void *top = j->sums ? j->sums + lines * chunks : NULL;
+    const bool ok = top && ag__reduce(c, d, AG_REDUCE_MAX, j->x, top, j->l);
+    j->top = top;
+    if (ok) {
+        ag__parallel(c, j->cut.blocks, softmax_exps_block, j);
+        for (int64_t o = 0; o < lines; o++)
+            for (int64_t i = 1; i < chunks; i++)
+                j->sums[o * chunks] += j->sums[o * chunks + i];
+        ag__parallel(c, j->cut.blocks, softmax_end_block, j);
+    }
+    ag__free(c, j->sums, bytes);
+    return ok;
+}
+
+static bool softmax_run(ag_context *c, ag_tensor *y, const ag_tensor *x, ag__lanes l, bool is_log)
+{
+    softmax_job j = { .l = l, .wide = y->dtype == AG_F64, .is_log = is_log, .x = ag__at(x),
+                      .size = (int64_t)ag__itemsize((ag_dtype)y->dtype), .y = ag__at(y) };
+    j.cut = ag__cut_lanes(l, NORM_PART, l.inner == 1);
+    if (j.cut.chunks > 1)
+        return softmax_cut_lines(c, &j);
+    ag__parallel(c, j.cut.blocks, softmax_block, &j);
+    return true;
+}
+
 static bool softmax_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag_dtype d = norm_compute(out[0]);
     ag_tensor *x = norm_ready(call->in[0], d), *y = norm_result(out[0], d);
-    const bool ok = x && y;
-    if (ok) {
-        const int dim = (int)call->attrs->i[0], n = x->ndim;
-        const int64_t size = n ? x->dims[dim] : 1;
-        const int64_t outer = ag__shape_numel((ag_ints){ x->dims, n ? dim : 0 });
-        const int64_t inner = n ? ag__shape_numel((ag_ints){ x->dims + dim + 1, n - dim - 1 }) : 1;
-        (d == AG_F64 ? ag__softmax_f64 : ag__softmax_f32)(ag__at(x), ag__at(y), outer, size, inner,
-                                                          call->attrs->i[1] != 0);
-        if (y != out[0])
+    bool ok = x && y;
+    if (ok && x->numel > 0) {
+        const int dim = (int)call->attrs->i[0];
+        ag__lanes l = { 1, 1, 1, 1, 1 };
+        for (int i = 0; i < x->ndim; i++)
+            *(i < dim ? &l.outer : i == dim ? &l.n : &l.inner) *= x->dims[i];
+        l.stride = l.inner;
+        ok = softmax_run(call->c, y, x, l, call->attrs->i[1] != 0);
+        if (ok && y != out[0])
             ag__copy_data(out[0], y);
     }
     ag__tensor_unref(x);
@@ -155,6 +229,27 @@ static bool layer_norm_infer(const ag__call *call, ag__geometry *out)
     return true;
 }
 
+typedef struct {
+    ag__lanes l;
+    ag__cut cut;
+    bool wide;
+    int64_t size;
+    const char *x, *w, *b;
+    char *y, *means, *rstds;
+    double eps;
+} layer_norm_job;
+
+static void layer_norm_block(void *arg, int64_t block, int worker)
+{
+    const layer_norm_job *j = arg;
+    const ag__cut_block b = ag__cut_at(&j->cut, j->l, block);
+    const int64_t at = b.from * j->size, row = b.result * j->size;
+    (void)worker;
+    (j->wide ? ag__layer_norm_f64 : ag__layer_norm_f32)(j->x + at, j->w, j->b, j->y + at,
+                                                        j->means + row, j->rstds + row,
+                                                        b.lanes.outer, b.lanes.n, j->eps);
+}
+
 static bool layer_norm_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag_dtype d = norm_compute(out[0]);
@@ -165,9 +260,13 @@ static bool layer_norm_kernel(const ag__call *call, ag_tensor *const *out)
             ok = (in[i] = norm_ready(call->in[i], d)) != NULL;
     if (ok) {
         const int64_t rows = out[1]->numel, n = rows ? y->numel / rows : 0;
-        (d == AG_F64 ? ag__layer_norm_f64 : ag__layer_norm_f32)(
-            ag__at(in[0]), in[1] ? ag__at(in[1]) : NULL, in[2] ? ag__at(in[2]) : NULL, ag__at(y),
-            ag__at(out[1]), ag__at(out[2]), rows, n, call->attrs->p);
+        layer_norm_job j = { .l = { rows, n, 1, 1, 1 }, .wide = d == AG_F64,
+                             .size = (int64_t)ag__itemsize(d), .x = ag__at(in[0]),
+                             .w = in[1] ? ag__at(in[1]) : NULL, .b = in[2] ? ag__at(in[2]) : NULL,
+                             .y = ag__at(y), .means = ag__at(out[1]), .rstds = ag__at(out[2]),
+                             .eps = call->attrs->p };
+        j.cut = ag__cut_lanes(j.l, NORM_PART, false);
+        ag__parallel(call->c, j.cut.blocks, layer_norm_block, &j);
         if (y != out[0])
             ag__copy_data(out[0], y);
     }
