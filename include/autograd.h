@@ -112,7 +112,7 @@ typedef struct {
 typedef struct {
     size_t size;
     const ag_allocator *allocator;                             /* NULL: malloc and free */
-    int threads;                                               /* 0: 1 */
+    int threads;                                               /* see ag_set_num_threads; 0: 1 */
     void (*log)(ag_context *c, const char *message, void *user); /* warnings; NULL: none */
     void *log_user;
     void (*on_error)(ag_context *c, const ag_status *status);  /* called at the first error */
@@ -121,6 +121,8 @@ typedef struct {
 AG_API ag_context *ag_open(const ag_open_options *options); /* NULL when there is no memory */
 AG_API void ag_close(ag_context *c); /* ends every scope; retained tensors live on until released */
 AG_API ag_context *ag_context_of(const ag_tensor *t);
+/* How many threads work on one large operation, the caller's among them. They start when first
+ * needed and sleep in between. Results are the same to the last bit for any number. */
 AG_API void ag_set_num_threads(ag_context *c, int n);
 AG_API void ag_manual_seed(ag_context *c, uint64_t seed);
 

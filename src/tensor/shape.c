@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../base/parallel.h"
 #include "../kernels/convert.h"
 
 const char *ag__shape_string(ag__shape_text *buffer, ag_ints shape)
@@ -54,6 +55,9 @@ int ag__dim(ag_context *c, const char *op, int64_t dim, int ndim)
 
 /* ---- copies ---- */
 
+/* Elements of a block that is worth waking a thread for; a multiple of the sides of tiles. */
+enum { COPY_PART = 1 << 16, COPY_TILE = 16 };
+
 /* Dimensions of a copy, with the strides of both sides, in elements. */
 typedef struct {
     int n;
@@ -93,49 +97,98 @@ static bool copy_transposed(copy_dims *d)
     return dense >= 0;
 }
 
+/* A copy; a block of it takes `step` of dimension `cut`. */
+typedef struct {
+    copy_dims dims;
+    ag_dtype to, from;
+    char *dst;
+    const char *src;
+    bool planes; /* the last two dimensions are copied by tiles */
+    int cut;
+    int64_t step;
+} copy_job;
+
 /* Walks all dimensions but those of a row, or of a plane, with a counter. */
-void ag__copy_data(ag_tensor *dst, const ag_tensor *src)
+static void copy_walk(const copy_job *j, const copy_dims *w, char *d, const char *s)
 {
-    const ag_dtype dd = (ag_dtype)dst->dtype, sd = (ag_dtype)src->dtype;
-    if (dst->numel == 0)
-        return;
-    if (dd == sd && dst->numel == src->numel && ag__is_contiguous(dst) && ag__is_contiguous(src)) {
-        memmove(ag__at(dst), ag__at(src), (size_t)dst->numel * ag__itemsize(dd));
-        return;
-    }
-    copy_dims w = { 0 };
+    const int last = w->n - 1;
+    const int64_t dsize = (int64_t)ag__itemsize(j->to), ssize = (int64_t)ag__itemsize(j->from);
     int64_t index[AG_MAX_DIMS] = { 0 };
-    const int lead = dst->ndim - src->ndim;
-    for (int i = 0; i < dst->ndim; i++) {
-        const int k = i - lead;
-        copy_add(&w, dst->dims[i], dst->dims[dst->ndim + i],
-                 k < 0 || src->dims[k] == 1 ? 0 : src->dims[src->ndim + k]);
-    }
-    const bool planes = dd == sd && copy_transposed(&w);
-    const int last = w.n - 1;
-    const int64_t dsize = (int64_t)ag__itemsize(dd), ssize = (int64_t)ag__itemsize(sd);
-    char *d = ag__at(dst);
-    const char *s = ag__at(src);
     for (;;) {
-        if (planes)
-            ag__copy_plane((size_t)dsize, d, w.to[last - 1], w.to[last], s, w.from[last],
-                           w.shape[last - 1], w.shape[last]);
+        if (j->planes)
+            ag__copy_plane((size_t)dsize, d, w->to[last - 1], w->to[last], s, w->from[last],
+                           w->shape[last - 1], w->shape[last]);
         else
-            ag__convert(dd, d, w.n ? w.to[last] : 1, sd, s, w.n ? w.from[last] : 1,
-                        w.n ? w.shape[last] : 1);
-        int i = last - (planes ? 2 : 1);
+            ag__convert(j->to, d, w->n ? w->to[last] : 1, j->from, s, w->n ? w->from[last] : 1,
+                        w->n ? w->shape[last] : 1);
+        int i = last - (j->planes ? 2 : 1);
         for (; i >= 0; i--) {
-            d += w.to[i] * dsize;
-            s += w.from[i] * ssize;
-            if (++index[i] < w.shape[i])
+            d += w->to[i] * dsize;
+            s += w->from[i] * ssize;
+            if (++index[i] < w->shape[i])
                 break;
-            d -= w.shape[i] * w.to[i] * dsize;
-            s -= w.shape[i] * w.from[i] * ssize;
+            d -= w->shape[i] * w->to[i] * dsize;
+            s -= w->shape[i] * w->from[i] * ssize;
             index[i] = 0;
         }
         if (i < 0)
             return;
     }
+}
+
+static void copy_block(void *arg, int64_t block, int worker)
+{
+    const copy_job *j = arg;
+    const int64_t first = block * j->step, left = j->dims.shape[j->cut] - first;
+    copy_dims w = j->dims;
+    (void)worker;
+    w.shape[j->cut] = left < j->step ? left : j->step;
+    copy_walk(j, &w, j->dst + first * w.to[j->cut] * (int64_t)ag__itemsize(j->to),
+              j->src + first * w.from[j->cut] * (int64_t)ag__itemsize(j->from));
+}
+
+/* Cuts the longest dimension into blocks of about COPY_PART elements and of whole tiles. */
+static void copy_in_blocks(ag_context *c, copy_job *j, int64_t total)
+{
+    for (int i = 1; i < j->dims.n; i++)
+        if (j->dims.shape[i] > j->dims.shape[j->cut])
+            j->cut = i;
+    const int64_t size = j->dims.shape[j->cut], others = total / size;
+    j->step =
+        others < COPY_PART / COPY_TILE ? COPY_PART / others / COPY_TILE * COPY_TILE : COPY_TILE;
+    ag__parallel(c, (size + j->step - 1) / j->step, copy_block, j);
+}
+
+/* No byte can belong to both: then it does not matter what is copied first. */
+static bool copy_apart(const ag_tensor *a, const ag_tensor *b)
+{
+    const uintptr_t pa = (uintptr_t)a->storage->data, pb = (uintptr_t)b->storage->data;
+    return pa + a->storage->bytes <= pb || pb + b->storage->bytes <= pa;
+}
+
+void ag__copy_data(ag_tensor *dst, const ag_tensor *src)
+{
+    const ag_dtype dd = (ag_dtype)dst->dtype, sd = (ag_dtype)src->dtype;
+    if (dst->numel == 0)
+        return;
+    const bool cuts = dst->numel > COPY_PART && copy_apart(dst, src);
+    if (!cuts && dd == sd && dst->numel == src->numel && ag__is_contiguous(dst) &&
+        ag__is_contiguous(src)) {
+        memmove(ag__at(dst), ag__at(src), (size_t)dst->numel * ag__itemsize(dd));
+        return;
+    }
+    copy_job j = { .to = dd, .from = sd, .dst = ag__at(dst), .src = ag__at(src) };
+    const int lead = dst->ndim - src->ndim;
+    for (int i = 0; i < dst->ndim; i++) {
+        const int k = i - lead;
+        copy_add(&j.dims, dst->dims[i], dst->dims[dst->ndim + i],
+                 k < 0 || src->dims[k] == 1 ? 0 : src->dims[src->ndim + k]);
+    }
+    j.planes = dd == sd && copy_transposed(&j.dims);
+    if (cuts)
+        copy_in_blocks(dst->c, &j, dst->numel);
+    else
+        copy_walk(&j, &j.dims, j.dst, j.src);
 }
 
 ag_tensor *ag__contiguous_copy(const ag_tensor *t, ag_dtype dtype)

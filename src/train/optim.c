@@ -15,8 +15,11 @@
 #include "../base/context.h"
 #include "../base/error.h"
 #include "../base/memory.h"
+#include "../base/parallel.h"
 #include "../kernels/optim.h"
 #include "../tensor/tensor.h"
+
+enum { OPTIM_PART = 1 << 15 }; /* elements of a block that is worth waking a thread for */
 
 typedef struct {
     ag_tensor *tensor;
@@ -212,6 +215,28 @@ static void optim_step_strided(const ag__optim_rates *r, ag_tensor *t, ag_tensor
     }
 }
 
+/* A step of n elements without gaps, in blocks. */
+typedef struct {
+    const ag__optim_rates *r;
+    ag__optim_row *step;
+    char *p, *g, *a, *b;
+    int64_t n, size;
+} optim_dense;
+
+static void optim_block(void *arg, int64_t block, int worker)
+{
+    const optim_dense *d = arg;
+    const int64_t first = block * OPTIM_PART, left = d->n - first, at = first * d->size;
+    (void)worker;
+    d->step(d->r, d->p + at, 1, d->g + at, 1, d->a ? d->a + at : NULL, d->b ? d->b + at : NULL,
+            left < OPTIM_PART ? left : OPTIM_PART);
+}
+
+static void optim_step_dense(ag_context *c, optim_dense d)
+{
+    ag__parallel(c, (d.n + OPTIM_PART - 1) / OPTIM_PART, optim_block, &d);
+}
+
 static void optim_step_slot(ag_optimizer *o, optim_slot *s, ag_tensor *grad)
 {
     ag__optim_rates r = o->rates;
@@ -227,7 +252,9 @@ static void optim_step_slot(ag_optimizer *o, optim_slot *s, ag_tensor *grad)
         r.adam_root = sqrt(1 - pow(r.beta2, (double)s->steps));
     }
     if (ag_is_contiguous(t) && ag_is_contiguous(grad))
-        ag__optim_rows[ag_dtype_of(t) == AG_F64](&r, ag_data(t), 1, ag_data(grad), 1, a, b, n);
+        optim_step_dense(o->c, (optim_dense){ &r, ag__optim_rows[ag_dtype_of(t) == AG_F64],
+                                              ag_data(t), ag_data(grad), a, b, n,
+                                              (int64_t)ag_dtype_size(ag_dtype_of(t)) });
     else
         optim_step_strided(&r, t, grad, a, b);
     ag__bump_version(t, r.adam ? "adam" : "sgd");
