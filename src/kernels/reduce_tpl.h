@@ -7,10 +7,12 @@
  * where they are known, so that the compiler sees plain arithmetic.
  */
 #define AG__INLINE static inline __attribute__((always_inline))
+#define AG__NOINLINE __attribute__((noinline))
 
 typedef T AG__FN(join)(T a, T b);
 typedef void AG__FN(leaf)(const T *x, int64_t rows, int64_t stride, int cols, const T *center,
                           T *lanes);
+typedef T AG__FN(add)(const T *x, int64_t n, T center);
 typedef T AG__FN(line)(const T *x, int64_t n, double divisor);
 typedef void AG__FN(columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                              double divisor);
@@ -24,7 +26,7 @@ AG__INLINE T AG__FN(join_min)(T a, T b) { return b < a || AG__ISNAN(b) ? b : a; 
 
 /* lanes[j] = lanes[j] o x[r][j] for every row r in turn. */
 AG__INLINE void AG__FN(fold_rows)(const T *x, int64_t rows, int64_t stride, int cols, T *lanes,
-                                  AG__FN(join) * o)
+                                  AG__FN(join) *o)
 {
     for (; rows > 0; rows--, x += stride)
         for (int j = 0; j < cols; j++)
@@ -40,7 +42,7 @@ AG__INLINE void AG__FN(leaf_plain)(const T *x, int64_t rows, int64_t stride, int
 }
 
 AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int cols,
-                                 const T *center, T *out, AG__FN(leaf) * f)
+                                 const T *center, T *out, AG__FN(leaf) *f)
 {
     T level[REDUCE_LEVELS][REDUCE_COLS];
     int depth = 0;
@@ -65,7 +67,7 @@ AG__INLINE void AG__FN(add_rows)(const T *x, int64_t rows, int64_t stride, int c
 
 /* The same with the number of columns known where it is the full one. */
 AG__INLINE void AG__FN(add_columns)(const T *x, int64_t n, int64_t stride, int cols,
-                                    const T *center, T *out, AG__FN(leaf) * f)
+                                    const T *center, T *out, AG__FN(leaf) *f)
 {
     if (cols == REDUCE_COLS)
         AG__FN(add_rows)(x, n, stride, REDUCE_COLS, center, out, f);
@@ -73,14 +75,9 @@ AG__INLINE void AG__FN(add_columns)(const T *x, int64_t n, int64_t stride, int c
         AG__FN(add_rows)(x, n, stride, cols, center, out, f);
 }
 
-AG__INLINE T AG__FN(add_line)(const T *x, int64_t n, T center, AG__FN(leaf) * f)
+AG__INLINE T AG__FN(add_long)(const T *x, int64_t n, T center, AG__FN(leaf) *f)
 {
     T lanes[REDUCE_COLS], centers[REDUCE_COLS];
-    if (n < REDUCE_SHORT) {
-        T sum = 0;
-        f(x, n, 1, 1, &center, &sum);
-        return sum;
-    }
     for (int j = 0; j < REDUCE_COLS; j++)
         centers[j] = center;
     const int64_t rows = n / REDUCE_COLS, rest = n % REDUCE_COLS;
@@ -93,10 +90,26 @@ AG__INLINE T AG__FN(add_line)(const T *x, int64_t n, T center, AG__FN(leaf) * f)
     return lanes[0];
 }
 
+static AG__NOINLINE T AG__FN(add_plain)(const T *x, int64_t n, T center)
+{
+    return AG__FN(add_long)(x, n, center, AG__FN(leaf_plain));
+}
+
+/* A short line is added one by one, and pays nothing for the lanes of a long one. */
+AG__INLINE T AG__FN(add_line)(const T *x, int64_t n, T center, AG__FN(leaf) *f,
+                              AG__FN(add) *longer)
+{
+    T sum = 0;
+    if (n >= REDUCE_SHORT)
+        return longer(x, n, center);
+    f(x, n, 1, 1, &center, &sum);
+    return sum;
+}
+
 /* A fold without rounding concerns. It starts from `one` or, where there is none, from an element:
  * taking that twice does not matter to max and min. */
 AG__INLINE void AG__FN(fold_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                     bool one, AG__FN(join) * o)
+                                     bool one, AG__FN(join) *o)
 {
     T lanes[REDUCE_COLS];
     for (int j = 0; j < cols; j++)
@@ -109,7 +122,7 @@ AG__INLINE void AG__FN(fold_columns)(const T *x, int64_t n, int64_t stride, int 
         out[j] = lanes[j];
 }
 
-AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) * o)
+AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) *o)
 {
     T lanes[REDUCE_COLS];
     const int64_t rows = n / REDUCE_COLS;
@@ -125,8 +138,8 @@ AG__INLINE T AG__FN(fold_line)(const T *x, int64_t n, bool one, AG__FN(join) * o
 }
 
 /* All results: lines where the reduced elements are neighbours, else strips of columns. */
-AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) * line,
-                                   AG__FN(columns) * columns)
+AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *line,
+                                   AG__FN(columns) *columns)
 {
     for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.stride) {
         if (l.stride == 1) {
@@ -145,7 +158,7 @@ AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *
 
 static T AG__FN(sum_line)(const T *x, int64_t n, double divisor)
 {
-    return (void)divisor, AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain));
+    return (void)divisor, AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain), AG__FN(add_plain));
 }
 static void AG__FN(sum_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                                 double divisor)
@@ -290,7 +303,7 @@ AG__INLINE void AG__FN(leaf_square)(const T *x, int64_t rows, int64_t stride, in
             lanes[j] += (x[j] - center[j]) * (x[j] - center[j]);
 }
 
-static __attribute__((noinline)) void AG__FN(exp)(T *x, int64_t n)
+static AG__NOINLINE void AG__FN(exp)(T *x, int64_t n)
 {
     ag__loop_unary(AG_OP_exp, AG__LOOP, n, x, x);
 }
@@ -306,9 +319,18 @@ static void AG__FN(leaf_exp)(const T *x, int64_t rows, int64_t stride, int cols,
     AG__FN(fold_rows)(e, rows, cols, cols, lanes, AG__FN(join_add));
 }
 
+static AG__NOINLINE T AG__FN(add_square)(const T *x, int64_t n, T center)
+{
+    return AG__FN(add_long)(x, n, center, AG__FN(leaf_square));
+}
+static AG__NOINLINE T AG__FN(add_exp)(const T *x, int64_t n, T center)
+{
+    return AG__FN(add_long)(x, n, center, AG__FN(leaf_exp));
+}
+
 static T AG__FN(mean_line)(const T *x, int64_t n, double divisor)
 {
-    return (T)((double)AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain)) / divisor);
+    return (T)((double)AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain), AG__FN(add_plain)) / divisor);
 }
 static void AG__FN(mean_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                                  double divisor)
@@ -322,7 +344,8 @@ static void AG__FN(mean_columns)(const T *x, int64_t n, int64_t stride, int cols
 static T AG__FN(var_line)(const T *x, int64_t n, double divisor)
 {
     const T mean = AG__FN(mean_line)(x, n, (double)n);
-    return (T)((double)AG__FN(add_line)(x, n, mean, AG__FN(leaf_square)) / divisor);
+    return (T)((double)AG__FN(add_line)(x, n, mean, AG__FN(leaf_square), AG__FN(add_square)) /
+               divisor);
 }
 static void AG__FN(var_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
                                 double divisor)
@@ -350,7 +373,7 @@ AG__INLINE T AG__FN(exp_center)(T top) { return isinf(top) ? 0 : top; }
 static T AG__FN(logsumexp_line)(const T *x, int64_t n, double divisor)
 {
     const T center = AG__FN(exp_center)(n ? AG__FN(max_line)(x, n, divisor) : 0);
-    return center + M(log)(AG__FN(add_line)(x, n, center, AG__FN(leaf_exp)));
+    return center + M(log)(AG__FN(add_line)(x, n, center, AG__FN(leaf_exp), AG__FN(add_exp)));
 }
 /* Short lines, of which the exponentials are taken together. */
 static void AG__FN(logsumexp_lines)(const T *x, T *y, int64_t lines, int64_t n)
@@ -365,7 +388,8 @@ static void AG__FN(logsumexp_lines)(const T *x, T *y, int64_t lines, int64_t n)
         }
         AG__FN(exp)(e, m * n);
         for (int64_t r = 0; r < m; r++)
-            y[r] += M(log)(AG__FN(add_line)(e + r * n, n, 0, AG__FN(leaf_plain)));
+            y[r] +=
+                M(log)(AG__FN(add_line)(e + r * n, n, 0, AG__FN(leaf_plain), AG__FN(add_plain)));
     }
 }
 static void AG__FN(logsumexp_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
@@ -402,12 +426,13 @@ static void AG__FN(logsumexp)(const void *x, void *y, ag__lanes l)
 }
 
 /* Sums about given centers, for reductions of which a chunk knows only its part. */
-AG__INLINE void AG__FN(add_about)(const T *x, const T *center, T *y, ag__lanes l, AG__FN(leaf) * f)
+AG__INLINE void AG__FN(add_about)(const T *x, const T *center, T *y, ag__lanes l, AG__FN(leaf) *f,
+                                  AG__FN(add) *longer)
 {
     for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
         const int64_t left = l.inner - k;
         if (l.stride == 1)
-            y[0] = AG__FN(add_line)(x, l.n, center[0], f);
+            y[0] = AG__FN(add_line)(x, l.n, center[0], f, longer);
         else
             AG__FN(add_columns)
         (x + k, l.n, l.stride, left < REDUCE_COLS ? (int)left : REDUCE_COLS, center + k, y + k, f);
@@ -415,11 +440,11 @@ AG__INLINE void AG__FN(add_about)(const T *x, const T *center, T *y, ag__lanes l
 }
 static void AG__FN(squares)(const void *x, const void *center, void *y, ag__lanes l)
 {
-    AG__FN(add_about)(x, center, y, l, AG__FN(leaf_square));
+    AG__FN(add_about)(x, center, y, l, AG__FN(leaf_square), AG__FN(add_square));
 }
 static void AG__FN(exps)(const void *x, const void *center, void *y, ag__lanes l)
 {
-    AG__FN(add_about)(x, center, y, l, AG__FN(leaf_exp));
+    AG__FN(add_about)(x, center, y, l, AG__FN(leaf_exp), AG__FN(add_exp));
 }
 static void AG__FN(exps_center)(void *center, int64_t n)
 {
@@ -495,3 +520,4 @@ static void AG__FN(logcumsumexp_jvp)(const void *grad, const void *data, const v
 #endif /* M */
 
 #undef AG__INLINE
+#undef AG__NOINLINE
