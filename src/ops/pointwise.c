@@ -170,9 +170,11 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *first = call->in[0];
     bool grows = false; /* the result may be too large although the operands are not */
+    bool alike = ag__is_float((ag_dtype)first->dtype) && !(first->flags & AG_T_NUMBER);
     ag__geometry_set(out, AG_F32, ag__sizes(first));
     for (int i = 1; i < call->n_in; i++) {
         const ag_tensor *t = call->in[i];
+        alike = alike && t->dtype == first->dtype && !(t->flags & AG_T_NUMBER);
         if (t->ndim == 0 || ag__same_shape((ag_ints){ out->shape, out->ndim }, ag__sizes(t)))
             continue;
         const ag__geometry so_far = *out;
@@ -181,9 +183,12 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
             return false;
         grows = true;
     }
-    out->dtype = call->op->pointwise->predicate ? AG_BOOL : pointwise_dtype(call);
-    if (!pointwise_takes_bool(call) ||
-        (call->op->pointwise->index == AG_OP_lerp && !pointwise_lerp_fits(call)))
+    /* Nearly always all operands are floating point tensors of one dtype: that needs no rules. */
+    out->dtype = call->op->pointwise->predicate ? AG_BOOL
+                 : alike                        ? (ag_dtype)first->dtype
+                                                : pointwise_dtype(call);
+    if (!alike && (!pointwise_takes_bool(call) ||
+                   (call->op->pointwise->index == AG_OP_lerp && !pointwise_lerp_fits(call))))
         return false;
     grows = grows || ag__itemsize(out->dtype) > ag__itemsize((ag_dtype)first->dtype);
     return !grows || ag__check_shape(call->c, call->op->name, (ag_ints){ out->shape, out->ndim },
