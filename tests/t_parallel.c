@@ -218,11 +218,11 @@ static void check_run(ag_context *c, int i, ag_dtype d, int64_t rows, int64_t co
 
 static void t_lanes_and_copies_do_not_depend_on_threads(ag_context *c)
 {
-    static const int64_t shapes[][2] = { { 1, 140001 }, { 140001, 2 }, { 200, 501 } };
+    static const int64_t shapes[][2] = { { 1, 270001 }, { 140001, 2 }, { 300, 501 } };
     harness_defer(forget, NULL);
     for (int i = 0; i < (int)(sizeof runs / sizeof *runs) && !harness_faults(); i++)
         for (int k = 0; k < (runs[i].dtypes == ANY ? 4 : runs[i].dtypes == FLOATS ? 3 : 2); k++)
-            for (int s = 0; s < (k ? 6 : 9); s++)
+            for (int s = 0; s < (k == 0 ? 9 : k == 1 ? 6 : 3); s++)
                 AG_SCOPE (c)
                     check_run(c, i, dtypes[k], shapes[s % 3][0], shapes[s % 3][1], s / 3);
 }
@@ -230,7 +230,7 @@ static void t_lanes_and_copies_do_not_depend_on_threads(ag_context *c)
 /* Reductions whose rows are cut, against the plain ones. */
 static void t_rows_that_are_cut(ag_context *c)
 {
-    enum { N = 140003 };
+    enum { N = 270003 };
     static double data[N];
     double sum = 0, squares = 0, exps = 0, product = 1;
     for (int i = 0; i < N; i++) {

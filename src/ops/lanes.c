@@ -15,7 +15,7 @@
 #include "../kernels/pointwise.h"
 
 /* Elements of a block that is worth waking a thread for: of sums, and where there are functions. */
-enum { LANES_PART = 1 << 16, LANES_PART_FUNCTIONS = 1 << 14 };
+enum { LANES_PART = 1 << 17, LANES_PART_FUNCTIONS = 1 << 14 };
 
 /* ---- the cut ---- */
 

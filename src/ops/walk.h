@@ -40,7 +40,7 @@ typedef struct {
 
 /* Elements of a part that is worth waking a thread for: of arithmetic, and of functions, which take
  * several times as long. Multiples of every loop's vectors. */
-enum { AG_WALK_ARITHMETIC = 1 << 16, AG_WALK_FUNCTIONS = 1 << 14 };
+enum { AG_WALK_ARITHMETIC = 1 << 17, AG_WALK_FUNCTIONS = 1 << 14 };
 
 /* A walk of `loop` from `compute` to elements of `result`, in out. */
 void ag__walk_init(ag__walk *w, ag__loop *loop, int lanes, ag_dtype compute, ag_dtype result,

@@ -56,7 +56,7 @@ int ag__dim(ag_context *c, const char *op, int64_t dim, int ndim)
 /* ---- copies ---- */
 
 /* Elements of a block that is worth waking a thread for; a multiple of the sides of tiles. */
-enum { COPY_PART = 1 << 16, COPY_TILE = 16 };
+enum { COPY_PART = 1 << 17, COPY_TILE = 16 };
 
 /* Dimensions of a copy, with the strides of both sides, in elements. */
 typedef struct {
