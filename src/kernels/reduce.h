@@ -6,8 +6,8 @@
  * leaves are joined pairwise like the carries of a binary counter. The error grows with log n, the
  * lanes fill vector registers, and the result depends on the shape alone.
  *
- * A loop may be given a part of an array: some of outer, or within one of outer a chunk of rows of n
- * or a strip of columns of inner. How partial results are joined is said in ops/lanes.c.
+ * A loop may be given a part of an array: some of outer, or within one of outer a chunk of rows of
+ * n or a strip of columns of inner. How partial results are joined is said in ops/lanes.c.
  */
 #ifndef AG_KERNELS_REDUCE_H
 #define AG_KERNELS_REDUCE_H

@@ -3,8 +3,8 @@
  * AG__ADD and AG__MUL, AG__ISNAN, the type AG__WIDE that running sums are kept in, and for floating
  * point M(name), the C library's function for T, and AG__LOOP, the type of its loops.
  *
- * A `join` combines two partial results, a `leaf` adds some rows of terms to lanes. They are inlined
- * where they are known, so that the compiler sees plain arithmetic.
+ * A `join` combines two partial results, a `leaf` adds some rows of terms to lanes. They are
+ * inlined where they are known, so that the compiler sees plain arithmetic.
  */
 #define AG__INLINE static inline __attribute__((always_inline))
 #define AG__NOINLINE __attribute__((noinline))

@@ -5,16 +5,16 @@
 #include "../base/context.h"
 #include "../kernels/reduce.h"
 
-/* How lanes are cut: some of outer each, or within one of outer chunks of rows and strips of columns.
- * It follows from the shape alone. */
+/* How lanes are cut: some of outer each, or within one of outer chunks of rows and strips of
+ * columns. It follows from the shape alone. */
 typedef struct {
     int64_t group, rows, columns;
     int64_t chunks, strips; /* of one of outer */
     int64_t blocks;
 } ag__cut;
 
-/* Blocks of about `part` elements. Rows are cut only where `rows` says so and there are many; strips
- * are multiples of AG_STRIP. */
+/* Blocks of about `part` elements. Rows are cut only where `rows` says so and there are many;
+ * strips are multiples of AG_STRIP. */
 enum { AG_STRIP = 64 };
 ag__cut ag__cut_lanes(ag__lanes l, int64_t part, bool rows);
 

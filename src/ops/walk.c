@@ -3,8 +3,8 @@
  * for one element. All else passes through block buffers on the stack: operands of another dtype,
  * operands with strides, the end of an array. So promotion costs no tensor.
  *
- * A large result is cut into parts that begin anywhere. An element's value never depends on where it
- * stands, so it does not matter how they are cut.
+ * A large result is cut into parts that begin anywhere. An element's value never depends on where
+ * it stands, so it does not matter how they are cut.
  */
 #include "walk.h"
 
@@ -210,8 +210,8 @@ static void walk_block(const ag__walk *w, walk_place *at, int64_t done, int64_t 
         ag__convert(out->dtype, to, 1, w->result, data[0], 1, m);
 }
 
-/* All operands are arrays of the loop's type: one run of it over [done, end), but for the last vector
- * when it is not whole. Returns where it got to. */
+/* All operands are arrays of the loop's type: one run of it over [done, end), but for the last
+ * vector when it is not whole. Returns where it got to. */
 static int64_t walk_whole(const ag__walk *w, int64_t done, int64_t end)
 {
     char *data[AG_LOOP_MAX_DATA];

@@ -1,7 +1,7 @@
 /*
- * The walk: one loop of a pointwise row (kernels/pointwise.h) over operands of any dtype and strides
- * that broadcast to the shape of a dense result. Fill it with ag__walk_init, add the operands in the
- * order of the loop's data, run it.
+ * The walk: one loop of a pointwise row (kernels/pointwise.h) over operands of any dtype and
+ * strides that broadcast to the shape of a dense result. Fill it with ag__walk_init, add the
+ * operands in the order of the loop's data, run it.
  */
 #ifndef AG_OPS_WALK_H
 #define AG_OPS_WALK_H
