@@ -27,9 +27,15 @@
 #include <string.h>
 
 typedef void harness_fn(ag_context *c);
-typedef struct { const char *name; harness_fn *fn; } harness_test;
+typedef struct {
+    const char *name;
+    harness_fn *fn;
+} harness_test;
 
-#define TEST(fn) { #fn, fn }
+#define TEST(fn)                                                                                   \
+    {                                                                                              \
+#fn, fn                                                                                    \
+    }
 #define RUN(...)                                                                                   \
     harness_run(argc, argv, (const harness_test[]){ __VA_ARGS__ },                                 \
                 (int)(sizeof((const harness_test[]){ __VA_ARGS__ }) / sizeof(harness_test)))

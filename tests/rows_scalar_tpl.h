@@ -4,16 +4,20 @@
  * AG__HUGEST; what is made is the table AG__FN(rows).
  */
 typedef T AG__FN(fn)(T g, T a, T b, T c, T y, double P, double Q);
-typedef struct { AG__FN(fn) *value, *gradient[3]; } AG__FN(row);
+typedef struct {
+    AG__FN(fn) * value, *gradient[3];
+} AG__FN(row);
 
 #define SCALAR(row, expression)                                                                    \
     static T AG__FN(row)(T g, T a, T b, T c, T y, double P, double Q)                              \
-    { (void)g, (void)a, (void)b, (void)c, (void)y, (void)P, (void)Q; return (T)(expression); }
+    {                                                                                              \
+        (void)g, (void)a, (void)b, (void)c, (void)y, (void)P, (void)Q;                             \
+        return (T)(expression);                                                                    \
+    }
 
 #include "kernels/scalar_tpl.h"
 #include "ops/readings/scalar.h"
-#define UNARY(name, node, class, value, ga, lo, hi)                                                \
-    SCALAR(v_##name, value) SCALAR(g0_##name, ga)
+#define UNARY(name, node, class, value, ga, lo, hi) SCALAR(v_##name, value) SCALAR(g0_##name, ga)
 #define BINARY(name, node, class, value, ga, gb, lo, hi)                                           \
     SCALAR(v_##name, value) SCALAR(g0_##name, ga) SCALAR(g1_##name, gb)
 #define TERNARY(name, node, class, value, ga, gb, gc, lo, hi)                                      \
@@ -30,8 +34,8 @@ typedef struct { AG__FN(fn) *value, *gradient[3]; } AG__FN(row);
 #define BINARY(name, node, class, value_, ga, gb, lo, hi)                                          \
     [AG_OP_##name] = { AG__FN(v_##name), { GRADIENT(0, name), GRADIENT(1, name) } },
 #define TERNARY(name, node, class, value_, ga, gb, gc, lo, hi)                                     \
-    [AG_OP_##name] = { AG__FN(v_##name),                                                           \
-                       { GRADIENT(0, name), GRADIENT(1, name), GRADIENT(2, name) } },
+    [AG_OP_##                                                                                      \
+        name] = { AG__FN(v_##name), { GRADIENT(0, name), GRADIENT(1, name), GRADIENT(2, name) } },
 #define PREDICATE1(name, value_) [AG_OP_##name] = { AG__FN(v_##name), { NULL } },
 #define PREDICATE2(name, value_) [AG_OP_##name] = { AG__FN(v_##name), { NULL } },
 #define STRUCTURED(name)

@@ -15,7 +15,7 @@ int main(void)
 {
     ag_context *c = ag_open();
     bool ok = c != NULL;
-    AG_SCOPE(c) {
+    AG_SCOPE (c) {
         ag_tensor *x = ag_scalar(c, 2, .requires_grad = true);
         ag_tensor *w = ag_scalar(c, 1, .requires_grad = true);
         ag_tensor *y = ag_mul(ag_add(x, w), ag_add(w, 1));
@@ -23,7 +23,7 @@ int main(void)
         ok = matches("y", y, 6) && ok;
         ok = matches("dy/dx", ag_grad_of(x), 2) && ok;
         ok = matches("dy/dw", ag_grad_of(w), 5) && ok;
-        AG_NO_GRAD(c) {
+        AG_NO_GRAD (c) {
             ok = !ag_requires_grad(ag_mul(x, w)) && ok;
         }
     }
