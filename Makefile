@@ -37,9 +37,10 @@ install: all
 uninstall: build/release/build.ninja
 	cmake -DPREFIX="$(PREFIX)" -P build/release/uninstall.cmake
 
-# autograd.h is laid out by hand: one line per function, its formula beside it.
+# Laid out by hand: autograd.h, one line per function with its formula; tables and templates of rows.
 format:
-	find src tests examples bench -name '*.[ch]' ! -path '*/readings/*' | xargs clang-format -i
+	find src tests examples bench -name '*.[ch]' ! -path '*/readings/*' ! -name '*_tpl.h' \
+	    ! -name table.c | xargs clang-format -i
 
 # The analyzer's findings are for a reader to judge; those of the other checks fail. Left
 # out are checks that misread compound literals, va_list or the rows of ops.def.

@@ -65,7 +65,7 @@ static double measure(ag_context *c, const network *net)
     for (int s = -1; s < SAMPLES; s++) { /* the first one fills the caches */
         const double start = now_us();
         for (int i = 0; i < net->steps; i++)
-            AG_SCOPE(c) {
+            AG_SCOPE (c) {
                 ag_optimizer_zero_grad(sgd);
                 ag_backward(ag_cross_entropy(forward(net, params, x), target));
                 ag_step(sgd);

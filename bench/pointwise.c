@@ -18,7 +18,10 @@
 
 enum { SAMPLES = 9, ELEMENTS = 1000000, SIZES = 3 };
 
-typedef struct { const char *name; ag_tensor *(*value)(ag_tensor *x, ag_tensor *w); } operation;
+typedef struct {
+    const char *name;
+    ag_tensor *(*value)(ag_tensor *x, ag_tensor *w);
+} operation;
 
 static ag_tensor *run_add(ag_tensor *x, ag_tensor *w) { return ag_add(x, w); }
 static ag_tensor *run_mul(ag_tensor *x, ag_tensor *w) { return ag_mul(x, w); }
@@ -34,10 +37,10 @@ static ag_tensor *run_lt(ag_tensor *x, ag_tensor *w) { return ag_lt(x, w); }
 static ag_tensor *run_softmax(ag_tensor *x, ag_tensor *w) { return (void)w, ag_softmax(x, 0); }
 
 static const operation operations[] = {
-    { "add", run_add }, { "mul", run_mul }, { "mul by 2", run_scale }, { "lt", run_lt },
-    { "exp", run_exp }, { "log", run_log }, { "sin", run_sin }, { "tanh", run_tanh },
-    { "sigmoid", run_sigmoid }, { "gelu", run_gelu }, { "pow", run_pow },
-    { "softmax", run_softmax },
+    { "add", run_add },   { "mul", run_mul },   { "mul by 2", run_scale },
+    { "lt", run_lt },     { "exp", run_exp },   { "log", run_log },
+    { "sin", run_sin },   { "tanh", run_tanh }, { "sigmoid", run_sigmoid },
+    { "gelu", run_gelu }, { "pow", run_pow },   { "softmax", run_softmax },
 };
 
 static double now_ns(void)
@@ -55,7 +58,7 @@ static double sample(ag_context *c, const operation *o, ag_tensor *x, ag_tensor 
     ag_tensor *y = v ? o->value(x, w) : NULL;
     const double start = now_ns();
     for (int64_t i = 0; i < times; i++) {
-        AG_SCOPE(c) {
+        AG_SCOPE (c) {
             ag_tensor *g;
             if (v)
                 ag_grad(&y, 1, &x, 1, &g, .grad_outputs = &v, .retain_graph = true);
@@ -93,7 +96,7 @@ static void measure(ag_context *c, const operation *o, ag_dtype dtype)
     printf("%-10s", o->name);
     for (int i = 0; i < SIZES; i++) {
         double value = 1e9, gradient = 1e9;
-        AG_SCOPE(c) {
+        AG_SCOPE (c) {
             ag_tensor *x = ag_add(ag_mul(ag_rand(c, AG_SHAPE(sizes[i]), .dtype = dtype), .9), .05);
             ag_tensor *w = ag_rand(c, AG_SHAPE(sizes[i]), .dtype = dtype);
             ag_tensor *v = ag_ones(c, AG_SHAPE(sizes[i]), .dtype = dtype);

@@ -40,7 +40,7 @@ static double sample_expression(ag_context *c, ag_tensor *x, ag_tensor *w)
 {
     const double start = now_ns();
     for (int i = 0; i < ITERATIONS; i++) {
-        AG_SCOPE(c) {
+        AG_SCOPE (c) {
             ag_backward(ag_mul(ag_add(x, w), ag_add(w, 1)));
             ag_zero_grad(x);
             ag_zero_grad(w);
@@ -49,7 +49,9 @@ static double sample_expression(ag_context *c, ag_tensor *x, ag_tensor *w)
     return (now_ns() - start) / (double)ITERATIONS;
 }
 
-typedef struct { double build, backward, release, bytes; } chain_cost; /* each per operation */
+typedef struct {
+    double build, backward, release, bytes;
+} chain_cost; /* each per operation */
 
 /* x -> x 1 -> x 1 1 -> ...: every operation is one node; only the last result is held. */
 static chain_cost sample_chain(ag_context *c)

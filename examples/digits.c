@@ -28,7 +28,9 @@ enum { SEED = 0, TRAIN = 1437, TEST = 360, PIXELS = 64, HIDDEN = 128, CLASSES = 
 enum { EPOCHS = 40, BATCH = 32, N_PARAMS = 4 };
 static const double RATE = 3e-3, NOISE = 0.2, SMOOTHING = 0.1, WANTED = 0.97;
 
-typedef struct { ag_tensor *images, *labels; } set; /* (n, 64) f32 in [0, 1] and (n) i64 */
+typedef struct {
+    ag_tensor *images, *labels;
+} set; /* (n, 64) f32 in [0, 1] and (n) i64 */
 
 /* ---- data and network ----------------------------------------------------------------------- */
 
@@ -88,8 +90,8 @@ static bool make_params(ag_context *c, ag_tensor *p[N_PARAMS])
 static double accuracy(ag_context *c, ag_tensor *const p[N_PARAMS], set s)
 {
     double share = NAN;
-    AG_SCOPE(c) {
-        AG_NO_GRAD(c) {
+    AG_SCOPE (c) {
+        AG_NO_GRAD (c) {
             ag_tensor *read = ag_argmax(network(p, s.images), 1, false);
             share = ag_item(ag_mean(ag_to(ag_eq(read, s.labels), AG_F32)));
         }
@@ -126,7 +128,7 @@ static void progress(int epoch, double loss, double start)
 static void draw_curve(const double losses[EPOCHS])
 {
     enum { ROWS = 10 };
-    static const char *const blocks[] = { " ", "\u2581", "\u2582", "\u2583", "\u2584",
+    static const char *const blocks[] = { " ",      "\u2581", "\u2582", "\u2583", "\u2584",
                                           "\u2585", "\u2586", "\u2587", "\u2588" };
     double top = 0;
     for (int e = 0; e < EPOCHS; e++)
@@ -161,7 +163,7 @@ static bool train_step(ag_context *c, ag_tensor *const p[N_PARAMS], ag_optimizer
 {
     const int64_t n = start + BATCH <= TRAIN ? BATCH : TRAIN - start;
     bool ok = false;
-    AG_SCOPE(c) {
+    AG_SCOPE (c) {
         ag_tensor *batch = ag_narrow(order, 0, start, n);
         ag_tensor *x = ag_index_select(train.images, 0, batch);
         ag_tensor *target = ag_index_select(train.labels, 0, batch);
@@ -182,7 +184,7 @@ static bool train_epoch(ag_context *c, ag_tensor *const p[N_PARAMS], ag_optimize
     double sum = 0;
     bool ok = true;
     ag_optimizer_set_lr(o, RATE * 0.5 * (1 + cos(pi * epoch / (double)EPOCHS)));
-    AG_SCOPE(c) {
+    AG_SCOPE (c) {
         ag_tensor *order = ag_randperm(c, TRAIN);
         for (int64_t start = 0; ok && start < TRAIN; start += BATCH) {
             const char *dot = epoch == 0 && start == 0 ? "out/digits_step.dot" : NULL;
@@ -221,8 +223,8 @@ static double run(ag_context *c, const char *directory)
 
     const double share = accuracy(c, p, test);
     printf("network 64-%d-10, %d epochs, shuffled with seed %d\n", HIDDEN, EPOCHS, SEED);
-    printf("test accuracy %.2f %% (%d of %d images)\n", 100 * share, (int)lround(share * (double)TEST),
-           TEST);
+    printf("test accuracy %.2f %% (%d of %d images)\n", 100 * share,
+           (int)lround(share * (double)TEST), TEST);
     draw_curve(losses);
     printf("\ngraph of the first step: out/digits_step.dot\n");
     return share;

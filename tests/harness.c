@@ -50,7 +50,8 @@ static uint64_t watch_sum(ag_tensor *t)
             at += rest % ag_shape(t)[d] * ag_strides(t)[d];
             rest /= ag_shape(t)[d];
         }
-        const unsigned char *p = (const unsigned char *)ag_data(t) + at * (int64_t)watch_itemsize(t);
+        const unsigned char *p =
+            (const unsigned char *)ag_data(t) + at * (int64_t)watch_itemsize(t);
         for (size_t i = 0; i < watch_itemsize(t); i++)
             h = (h ^ p[i]) * 1099511628211u;
     }
@@ -59,8 +60,12 @@ static uint64_t watch_sum(ag_tensor *t)
 
 static watched watch_look(ag_tensor *t)
 {
-    watched w = { .t = t, .grad = ag_grad_of(t), .grad_fn = ag_grad_fn(t), .version = ag_version(t),
-                  .requires_grad = ag_requires_grad(t), .sum = watch_sum(t) };
+    watched w = { .t = t,
+                  .grad = ag_grad_of(t),
+                  .grad_fn = ag_grad_fn(t),
+                  .version = ag_version(t),
+                  .requires_grad = ag_requires_grad(t),
+                  .sum = watch_sum(t) };
     w.grad_sum = watch_sum(w.grad);
     return w;
 }
@@ -125,8 +130,8 @@ void harness_close(const char *file, int line, const char *text, double value, d
                    double tolerance)
 {
     if (!harness_is_close(value, expected, tolerance))
-        harness_fail(file, line, "%s is %.17g, expected %.17g (tolerance %g)", text, value, expected,
-                     tolerance);
+        harness_fail(file, line, "%s is %.17g, expected %.17g (tolerance %g)", text, value,
+                     expected, tolerance);
 }
 
 void harness_int(const char *file, int line, const char *text, int64_t value, int64_t expected)

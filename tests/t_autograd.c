@@ -61,7 +61,8 @@ static void t_inputs_prune(ag_context *c)
 static void t_unused_input(ag_context *c)
 {
     ag_tensor *x = leaf(c, 2), *w = leaf(c, 5), *y = ag_mul(x, 2), *g = x;
-    CHECK_ERROR(ag_grad(&y, 1, &w, 1, &g), AG_ERR_GRAD, "appears to not have been used in the graph");
+    CHECK_ERROR(ag_grad(&y, 1, &w, 1, &g), AG_ERR_GRAD,
+                "appears to not have been used in the graph");
     CHECK(g == x);
     CHECK(ag_grad(&y, 1, &w, 1, &g, .allow_unused = true));
     CHECK(!g);
@@ -73,9 +74,12 @@ static void t_root_errors(ag_context *c)
 {
     ag_tensor *a = ag_array(c, AG_VALUES(1, 2), AG_SHAPE(2), .requires_grad = true);
     ag_tensor *b = ag_mul(a, a);
-    CHECK_ERROR(ag_backward(b), AG_ERR_GRAD, "grad can be implicitly created only for scalar outputs");
-    CHECK_ERROR(ag_backward(b, .gradient = ag_ones(c, AG_SHAPE(3))), AG_ERR_SHAPE, "Mismatch in shape: grad_output[0] has a shape of [3]");
-    CHECK_ERROR(ag_backward(ag_ones(c, AG_SHAPE(1))), AG_ERR_GRAD, "element 0 of tensors does not require grad");
+    CHECK_ERROR(ag_backward(b), AG_ERR_GRAD,
+                "grad can be implicitly created only for scalar outputs");
+    CHECK_ERROR(ag_backward(b, .gradient = ag_ones(c, AG_SHAPE(3))), AG_ERR_SHAPE,
+                "Mismatch in shape: grad_output[0] has a shape of [3]");
+    CHECK_ERROR(ag_backward(ag_ones(c, AG_SHAPE(1))), AG_ERR_GRAD,
+                "element 0 of tensors does not require grad");
 }
 
 static void t_retain_grad(ag_context *c)
@@ -88,7 +92,8 @@ static void t_retain_grad(ag_context *c)
 
 static void t_shapes_that_do_not_broadcast(ag_context *c)
 {
-    CHECK_ERROR(ag_add(ag_ones(c, AG_SHAPE(2, 3)), ag_ones(c, AG_SHAPE(4))), AG_ERR_SHAPE, "the shapes are [2, 3] and [4]");
+    CHECK_ERROR(ag_add(ag_ones(c, AG_SHAPE(2, 3)), ag_ones(c, AG_SHAPE(4))), AG_ERR_SHAPE,
+                "the shapes are [2, 3] and [4]");
 }
 
 static void t_long_chain(ag_context *c)
@@ -191,8 +196,8 @@ int main(int argc, char **argv)
 {
     return RUN(TEST(t_founding_example), TEST(t_gradients_accumulate), TEST(t_third_derivative),
                TEST(t_second_pass_needs_retained_values), TEST(t_changed_value_is_an_error),
-               TEST(t_inputs_prune), TEST(t_unused_input), TEST(t_root_errors),
-               TEST(t_retain_grad), TEST(t_shapes_that_do_not_broadcast), TEST(t_long_chain),
-               TEST(t_names_of_nodes), TEST(t_warnings_come_once),
-               TEST(t_accumulates_beside_a_strided_gradient), TEST(t_scopes_end_once));
+               TEST(t_inputs_prune), TEST(t_unused_input), TEST(t_root_errors), TEST(t_retain_grad),
+               TEST(t_shapes_that_do_not_broadcast), TEST(t_long_chain), TEST(t_names_of_nodes),
+               TEST(t_warnings_come_once), TEST(t_accumulates_beside_a_strided_gradient),
+               TEST(t_scopes_end_once));
 }

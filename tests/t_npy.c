@@ -60,18 +60,13 @@ static const char *list_open(void)
 static double list_value(ag_dtype dtype, int64_t k)
 {
     switch (dtype) {
-    case AG_BOOL:
-        return k % 3 == 0;
-    case AG_U8:
-        return (double)(k + 1);
-    case AG_I8:
-        return (double)(k - 2);
+    case AG_BOOL: return k % 3 == 0;
+    case AG_U8: return (double)(k + 1);
+    case AG_I8: return (double)(k - 2);
     case AG_I16:
     case AG_I32:
-    case AG_I64:
-        return (double)(300 * k - 2);
-    default:
-        return 0.5 * (double)k - 1;
+    case AG_I64: return (double)(300 * k - 2);
+    default: return 0.5 * (double)k - 1;
     }
 }
 

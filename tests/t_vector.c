@@ -51,8 +51,8 @@ enum { DOMAIN = 256, ANYWHERE = 512, COUNT = 1360 }; /* where each kind of opera
 
 typedef struct {
     const ag__op *op;
-    int type;  /* AG_LOOP_F32 or AG_LOOP_F64 */
-    int k;     /* the gradient of operand k, -1: the value */
+    int type; /* AG_LOOP_F32 or AG_LOOP_F64 */
+    int k;    /* the gradient of operand k, -1: the value */
     double p, q;
     size_t size;
     _Alignas(64) unsigned char data[AG_LOOP_MAX_DATA][COUNT * sizeof(double)]; /* out g a b c y */
@@ -95,8 +95,8 @@ enum { SPECIALS = 29 };
 
 static double special(int type, int i)
 {
-    static const double both[] = { 0.,  -0., 1,    -1, INFINITY, -INFINITY, NAN, .5,   -.5,  2,
-                                   -2.5, 3,  20,   -20, 126,     -40,       1e5, -1e9, 1e30, 15.5 };
+    static const double both[] = { 0.,   -0., 1,  -1,  INFINITY, -INFINITY, NAN, .5,   -.5,  2,
+                                   -2.5, 3,   20, -20, 126,      -40,       1e5, -1e9, 1e30, 15.5 };
     static const double own[2][SPECIALS - AG_COUNT(both)] = {
         { 1e-45, -1e-40, FLT_MIN, FLT_MAX, -FLT_MAX, 88.8, -104, 1e20, 8388607.5 },
         { 5e-324, -1e-310, DBL_MIN, DBL_MAX, -DBL_MAX, 709.9, -745.5, 1e200, 4503599627370495.5 }
@@ -119,9 +119,10 @@ static void fill(arrays *x)
             else if (i < ANYWHERE)
                 put(x, k, i, any_number(x->type, bits));
             else
-                put(x, k, i, special(x->type, k == 2   ? turn
-                                              : k == 3 ? turn / SPECIALS
-                                                       : (int)(bits % SPECIALS)));
+                put(x, k, i,
+                    special(x->type, k == 2   ? turn
+                                     : k == 3 ? turn / SPECIALS
+                                              : (int)(bits % SPECIALS)));
         }
 }
 
@@ -156,10 +157,11 @@ static double narrow(const arrays *x, int i)
     const int row = x->op->pointwise->index;
     const double v[] = { 0, get(x, 1, i), get(x, 2, i), get(x, 3, i), get(x, 4, i), get(x, 5, i) };
     if (x->type == AG_LOOP_F64)
-        return (x->k < 0 ? f64_rows[row].value : f64_rows[row].gradient[x->k])(
-            v[1], v[2], v[3], v[4], v[5], x->p, x->q);
-    return (double)(x->k < 0 ? f32_rows[row].value : f32_rows[row].gradient[x->k])(
-        (float)v[1], (float)v[2], (float)v[3], (float)v[4], (float)v[5], x->p, x->q);
+        return (x->k < 0 ? f64_rows[row].value
+                         : f64_rows[row].gradient[x->k])(v[1], v[2], v[3], v[4], v[5], x->p, x->q);
+    return (double)(x->k < 0 ? f32_rows[row].value
+                             : f32_rows[row].gradient[x->k])((float)v[1], (float)v[2], (float)v[3],
+                                                             (float)v[4], (float)v[5], x->p, x->q);
 }
 
 /* ---- comparisons ---- */
@@ -167,11 +169,11 @@ static double narrow(const arrays *x, int i)
 /* Whether the expression has no operation but those that are rounded exactly. */
 static bool is_exact(const char *text)
 {
-    static const char *const exact[] = {
-        "square(", "abs(", "sign(", "sqrt(", "rsqrt(", "floor(", "ceil(", "round(", "trunc(",
-        "maximum(", "minimum(", "lerp(", "clamp(", "copysign(", "isnan(", "isinf(", "isfinite(",
-        "nan_to_num("
-    };
+    static const char *const exact[] = { "square(",   "abs(",       "sign(",    "sqrt(",
+                                         "rsqrt(",    "floor(",     "ceil(",    "round(",
+                                         "trunc(",    "maximum(",   "minimum(", "lerp(",
+                                         "clamp(",    "copysign(",  "isnan(",   "isinf(",
+                                         "isfinite(", "nan_to_num(" };
     for (const char *s = strstr(text, "ag_"); s; s = strstr(s + 1, "ag_")) {
         bool found = false;
         for (int i = 0; i < AG_COUNT(exact); i++)
@@ -237,7 +239,7 @@ static void check_element(const ag__loop_set *set, const arrays *x, int i)
 {
     const char *text = x->op->pointwise->text[x->k + 1];
     const double got = result(x, i), scalar = narrow(x, i);
-    const bool ok = is_exact(text) ? same(got, scalar)
+    const bool ok = is_exact(text)    ? same(got, scalar)
                     : is_single(text) ? within_two(x->type, got, wide(x, i)) || same(got, scalar)
                                       : nearly(x->type, got, scalar);
     if (!ok)
@@ -300,8 +302,16 @@ static void t_loops_compute_what_libm_computes(ag_context *c)
 
 /* ---- operands in memory ---- */
 
-typedef enum { CONTIGUOUS, TRANSPOSED, EVERY_OTHER, A_ROW, A_COLUMN, ONE, OTHER_TYPE,
-               LAYOUTS } layout;
+typedef enum {
+    CONTIGUOUS,
+    TRANSPOSED,
+    EVERY_OTHER,
+    A_ROW,
+    A_COLUMN,
+    ONE,
+    OTHER_TYPE,
+    LAYOUTS
+} layout;
 
 /* An operand of shape [rows, columns] that lies in memory in this way; a leaf. */
 static ag_tensor *operand(ag_context *c, const ag__op *op, ag_dtype dtype, layout l, int64_t rows,
@@ -309,12 +319,12 @@ static ag_tensor *operand(ag_context *c, const ag__op *op, ag_dtype dtype, layou
 {
     const ag__pointwise *row = op->pointwise;
     const int64_t wide_columns = l == EVERY_OTHER ? 2 * columns : columns;
-    const int64_t n[] = { l == TRANSPOSED                ? columns
-                          : l == A_ROW || l == ONE       ? 1
-                                                         : rows,
-                          l == TRANSPOSED                ? rows
-                          : l == A_COLUMN || l == ONE    ? 1
-                                                         : wide_columns };
+    const int64_t n[] = { l == TRANSPOSED          ? columns
+                          : l == A_ROW || l == ONE ? 1
+                                                   : rows,
+                          l == TRANSPOSED             ? rows
+                          : l == A_COLUMN || l == ONE ? 1
+                                                      : wide_columns };
     ag_tensor *x = ag_rand(c, AG_SHAPE(n[0], n[1]), .dtype = dtype);
     x = ag_add(ag_mul(x, row->hi - row->lo), row->lo);
     if (l == TRANSPOSED)
@@ -385,7 +395,7 @@ static void t_layouts_do_not_matter(ag_context *c)
                     continue;
                 const layout other = (layout)((l + 1 + s) % LAYOUTS);
                 const layout layouts[] = { (layout)l, other, (layout)((other + 2) % LAYOUTS) };
-                AG_SCOPE(c) {
+                AG_SCOPE (c) {
                     check_layouts(c, ag__ops[i], s & 1 ? AG_F64 : AG_F32, layouts, shapes[s][0],
                                   shapes[s][1]);
                 }
@@ -398,7 +408,7 @@ static void t_lengths_do_not_matter(ag_context *c)
     static const ag_dtype dtypes[] = { AG_F32, AG_F64, AG_I64 };
     for (int d = 0; d < AG_COUNT(dtypes); d++)
         for (int64_t n = 1; n < 1100; n += n < 40 ? 1 : 97) {
-            AG_SCOPE(c) {
+            AG_SCOPE (c) {
                 ag_tensor *x = ag_arange(c, 1, (double)n + 1, 1, .dtype = dtypes[d]);
                 ag_tensor *y = ag_add(ag_mul(x, 3), x), *yes = ag_lt(x, y);
                 CHECK(y && ag_numel(y) == n);
@@ -438,15 +448,15 @@ static void t_conversions_do_not_depend_on_gaps(ag_context *c)
 static void t_copies_of_views(ag_context *c)
 {
     static const ag_dtype dtypes[] = { AG_U8, AG_I16, AG_F32, AG_F64 };
-    static const int64_t orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 },
-                                         { 2, 0, 1 }, { 2, 1, 0 } };
+    static const int64_t orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+                                         { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
     for (int d = 0; d < AG_COUNT(dtypes); d++)
         for (int o = 0; o < AG_COUNT(orders); o++) {
-            AG_SCOPE(c) {
+            AG_SCOPE (c) {
                 const int64_t *p = orders[o], size[] = { 3, 17, 20 };
                 ag_tensor *x = ag_to(ag_arange(c, 0, 3 * 17 * 20, 1, .dtype = AG_F64), dtypes[d]);
-                ag_tensor *y = ag_contiguous(ag_permute(ag_reshape(x, AG_SHAPE(3, 17, 20)),
-                                                        AG_SHAPE(p[0], p[1], p[2])));
+                ag_tensor *y = ag_contiguous(
+                    ag_permute(ag_reshape(x, AG_SHAPE(3, 17, 20)), AG_SHAPE(p[0], p[1], p[2])));
                 ag_tensor *flat = ag_reshape(y, AG_SHAPE(-1));
                 CHECK(flat);
                 int64_t n = 0, at[3];
@@ -456,8 +466,8 @@ static void t_copies_of_views(ag_context *c)
                             const int64_t from = (at[0] * 17 + at[1]) * 20 + at[2];
                             CHECK(ag_at(flat, n) == (double)(d || from < 255 ? from : 255));
                         }
-                ag_tensor *column = ag_expand(ag_narrow(ag_reshape(x, AG_SHAPE(-1, 1)), 0, 0, 50),
-                                              AG_SHAPE(50, 9));
+                ag_tensor *column =
+                    ag_expand(ag_narrow(ag_reshape(x, AG_SHAPE(-1, 1)), 0, 0, 50), AG_SHAPE(50, 9));
                 ag_tensor *z = ag_reshape(column, AG_SHAPE(-1));
                 for (int64_t i = 0; i < 450; i++)
                     CHECK(ag_at(z, i) == (double)(i / 9));

@@ -30,36 +30,42 @@ typedef struct ag__visit {
     struct ag__visit *link;  /* discovery: where to go back to; later: those that keep gradients */
     struct ag__visit *outer; /* what node->visit and node->pass were before */
     uint64_t outer_pass;
-    int32_t missing;         /* edges that have not delivered */
-    uint16_t next_edge;      /* discovery */
-    uint16_t n_out;          /* the node's */
-    bool reached;            /* from a root */
-    bool wanted;             /* an input of the pass: its gradient is kept */
-    bool needed;             /* it runs, or leads to something wanted */
-    bool queued;             /* it was ready */
+    int32_t missing;    /* edges that have not delivered */
+    uint16_t next_edge; /* discovery */
+    uint16_t n_out;     /* the node's */
+    bool reached;       /* from a root */
+    bool wanted;        /* an input of the pass: its gradient is kept */
+    bool needed;        /* it runs, or leads to something wanted */
+    bool queued;        /* it was ready */
     bool ran;
     ag_tensor *grads[]; /* of the node's outputs; at commit, what .grad becomes or is added */
 } ag__visit;
 
 enum { PASS_CHUNK = 1024, PASS_CHUNK_MAX = 1 << 22, PASS_HEAP = 16, PASS_OUT = 8 };
 
-typedef struct pass_chunk { struct pass_chunk *next; size_t bytes; } pass_chunk;
+typedef struct pass_chunk {
+    struct pass_chunk *next;
+    size_t bytes;
+} pass_chunk;
 
 /* A root or an input: the pass owns a reference to its node. */
-typedef struct pass_anchor { ag_node *node; struct pass_anchor *next; } pass_anchor;
+typedef struct pass_anchor {
+    ag_node *node;
+    struct pass_anchor *next;
+} pass_anchor;
 
 typedef struct {
     ag_context *c;
     uint64_t id;
     bool retain_graph, create_graph, grad_was_enabled;
-    bool all;      /* no inputs were named: every leaf is wanted */
-    ag_scope bracket; /* of what rules make */
+    bool all;                    /* no inputs were named: every leaf is wanted */
+    ag_scope bracket;            /* of what rules make */
     ag__visit *visits, *keeping; /* all, and those that keep gradients when they have run */
     pass_anchor *held;
     char *at, *end;     /* the unused rest of the newest chunk */
     pass_chunk *chunks; /* beyond the first */
     size_t chunk_bytes; /* of the next one */
-    ag__visit **heap;       /* the ready queue */
+    ag__visit **heap;   /* the ready queue */
     int heap_n;
     size_t heap_room;
     int max_in;
@@ -184,7 +190,10 @@ static bool pass_discover(pass *p, ag_node *root)
 
 /* ---- the ready queue ---- */
 
-static bool heap_before(const ag__visit *a, const ag__visit *b) { return a->node->seq > b->node->seq; }
+static bool heap_before(const ag__visit *a, const ag__visit *b)
+{
+    return a->node->seq > b->node->seq;
+}
 
 static bool heap_push(pass *p, ag__visit *v)
 {
@@ -277,8 +286,8 @@ static bool pass_run_rule(pass *p, ag__visit *v)
         return false;
     for (int i = 0; i < n->n_in; i++)
         p->out[i] = NULL;
-    ag__rule rule = { n->op, p->c, n, n->op->takes_attrs ? ag__node_attrs(n) : &none, v->grads,
-                      p->out };
+    ag__rule rule = { n->op,    p->c,  n, n->op->takes_attrs ? ag__node_attrs(n) : &none,
+                      v->grads, p->out };
     if (!n->op->vjp(&rule))
         return ag__failed(p->c) ? false
                                 : ag_fail(p->c, AG_ERR_INTERNAL, "%s failed", ag_node_name(n));
@@ -481,17 +490,20 @@ static bool root_check(ag_context *c, ag_tensor *t, int i, ag_tensor *g)
     if (!t)
         return ag_fail(c, AG_ERR_VALUE, "ag_backward: tensor %d is NULL", i);
     if (t->c != c || (g && g->c != c))
-        return ag_fail(c, AG_ERR_VALUE, "ag_backward: tensor %d or its gradient is of another context", i);
+        return ag_fail(c, AG_ERR_VALUE,
+                       "ag_backward: tensor %d or its gradient is of another context", i);
     if (!ag__wants_grad(t))
         return ag_fail(c, AG_ERR_GRAD,
-                       "element %d of tensors does not require grad and does not have a grad_fn", i);
+                       "element %d of tensors does not require grad and does not have a grad_fn",
+                       i);
     if (!g && t->numel != 1)
         return ag_fail(c, AG_ERR_GRAD, "grad can be implicitly created only for scalar outputs");
     if (g && !ag__same_shape(ag__sizes(g), ag__sizes(t)))
-        return ag_fail(c, AG_ERR_SHAPE,
-                       "Mismatch in shape: grad_output[%d] has a shape of %s and output[%d] has a shape "
-                       "of %s.",
-                       i, ag__shape_string(&a, ag__sizes(g)), i, ag__shape_string(&b, ag__sizes(t)));
+        return ag_fail(
+            c, AG_ERR_SHAPE,
+            "Mismatch in shape: grad_output[%d] has a shape of %s and output[%d] has a shape "
+            "of %s.",
+            i, ag__shape_string(&a, ag__sizes(g)), i, ag__shape_string(&b, ag__sizes(t)));
     if (g && !ag__is_float((ag_dtype)g->dtype))
         return ag_fail(c, AG_ERR_DTYPE, "gradient %d has dtype %s; gradients are floating point", i,
                        ag_dtype_name((ag_dtype)g->dtype));
@@ -559,10 +571,11 @@ static bool pass_collect(pass *p, const pass_request *r)
 {
     for (int i = 0; i < r->n_inputs; i++)
         if (!pass_found(p, r->inputs[i]) && !r->grad->allow_unused && !r->grad->materialize_grads)
-            return ag_fail(p->c, AG_ERR_GRAD,
-                           "One of the differentiated Tensors appears to not have been used in the "
-                           "graph. Set allow_unused=True if this is the desired behavior. [input %d]",
-                           i);
+            return ag_fail(
+                p->c, AG_ERR_GRAD,
+                "One of the differentiated Tensors appears to not have been used in the "
+                "graph. Set allow_unused=True if this is the desired behavior. [input %d]",
+                i);
     for (int i = 0; i < r->n_inputs; i++) {
         ag_tensor *g = pass_found(p, r->inputs[i]);
         if (!g && r->grad->materialize_grads) {
@@ -616,7 +629,7 @@ static bool pass_check_inputs(ag_context *c, const char *op, ag_tensor *const *i
     return true;
 }
 
-bool (ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_options *options)
+bool(ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_options *options)
 {
     static const ag_backward_all_options none = { .size = sizeof none };
     const ag_backward_all_options *o = options ? options : &none;
@@ -632,31 +645,38 @@ bool (ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_o
         return false;
     if (o->create_graph && !c->warned_create_graph) {
         c->warned_create_graph = true;
-        ag__log(c, "Using backward() with create_graph=True will create a reference cycle between "
-                   "the parameter and its gradient which can cause a memory leak. We recommend using "
-                   "ag_grad when creating the graph to avoid this. If you have to use this function, "
-                   "make sure to reset the .grad fields of your parameters to None (ag_zero_grad) "
-                   "after use to break the cycle and avoid the leak.");
+        ag__log(c,
+                "Using backward() with create_graph=True will create a reference cycle between "
+                "the parameter and its gradient which can cause a memory leak. We recommend using "
+                "ag_grad when creating the graph to avoid this. If you have to use this function, "
+                "make sure to reset the .grad fields of your parameters to None (ag_zero_grad) "
+                "after use to break the cycle and avoid the leak.");
     }
-    const pass_request r = { .roots = tensors, .gradients = o->gradients, .n_roots = n,
-                             .inputs = o->inputs, .n_inputs = o->inputs ? o->n_inputs : 0,
-                             .retain_graph = o->retain_graph, .create_graph = o->create_graph };
+    const pass_request r = { .roots = tensors,
+                             .gradients = o->gradients,
+                             .n_roots = n,
+                             .inputs = o->inputs,
+                             .n_inputs = o->inputs ? o->n_inputs : 0,
+                             .retain_graph = o->retain_graph,
+                             .create_graph = o->create_graph };
     return pass_perform(c, &r);
 }
 
-bool (ag_backward)(ag_tensor *t, const ag_backward_options *options)
+bool(ag_backward)(ag_tensor *t, const ag_backward_options *options)
 {
     static const ag_backward_options none = { .size = sizeof none };
     const ag_backward_options *o = options ? options : &none;
-    const ag_backward_all_options all = { .size = sizeof all, .gradients = &o->gradient,
+    const ag_backward_all_options all = { .size = sizeof all,
+                                          .gradients = &o->gradient,
                                           .retain_graph = o->retain_graph,
-                                          .create_graph = o->create_graph, .inputs = o->inputs,
+                                          .create_graph = o->create_graph,
+                                          .inputs = o->inputs,
                                           .n_inputs = o->n_inputs };
     return (ag_backward_all)(&t, 1, &all);
 }
 
-bool (ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs, int n_inputs,
-               ag_tensor **results, const ag_grad_options *options)
+bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs, int n_inputs,
+              ag_tensor **results, const ag_grad_options *options)
 {
     static const ag_grad_options none = { .size = sizeof none };
     const ag_grad_options *o = options ? options : &none;
@@ -672,9 +692,14 @@ bool (ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *input
             return false;
     if (!pass_check_inputs(c, "ag_grad", inputs, n_inputs))
         return false;
-    const pass_request r = { .roots = outputs, .gradients = o->grad_outputs, .n_roots = n_outputs,
-                             .inputs = inputs, .n_inputs = n_inputs, .results = results,
-                             .retain_graph = o->retain_graph, .create_graph = o->create_graph,
+    const pass_request r = { .roots = outputs,
+                             .gradients = o->grad_outputs,
+                             .n_roots = n_outputs,
+                             .inputs = inputs,
+                             .n_inputs = n_inputs,
+                             .results = results,
+                             .retain_graph = o->retain_graph,
+                             .create_graph = o->create_graph,
                              .grad = o };
     return pass_perform(c, &r);
 }

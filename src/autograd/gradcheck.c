@@ -17,9 +17,9 @@ typedef struct {
     ag_fn fn;
     void *user;
     ag_tensor *const *in;
-    int n, m;          /* inputs, outputs */
+    int n, m; /* inputs, outputs */
     double eps, atol, rtol;
-    ag_tensor **out;   /* of the newest call of fn */
+    ag_tensor **out; /* of the newest call of fn */
     int64_t *out_numel;
     int64_t rows, cols; /* elements of the inputs that count, and of all outputs */
     double *numerical, *analytical, *again; /* rows x cols */
@@ -403,7 +403,8 @@ static bool gradcheck_gradient_fn(ag_tensor *const *in, int n, ag_tensor **out, 
 static ag_tensor *gradcheck_cotangent(ag_tensor *y, int place)
 {
     const ag_dtype d = (ag_dtype)y->dtype;
-    const ag_tensor_options o = { .size = sizeof o, .dtype = d,
+    const ag_tensor_options o = { .size = sizeof o,
+                                  .dtype = d,
                                   .requires_grad = ag__is_float(d) && ag__wants_grad(y) };
     ag_tensor *g = (ag_zeros)(y->c, ag__sizes(y), &o);
     uint64_t state = 0x9e3779b97f4a7c15u * (uint64_t)(place + 1);
@@ -429,14 +430,20 @@ static bool gradcheck_second(gradcheck *k, ag_tensor **all)
     for (int j = 0; j < k->m; j++)
         if (!(all[k->n + j] = gradcheck_cotangent(all[k->n + j], j)))
             return false;
-    gradcheck second = { .c = k->c, .fn = gradcheck_gradient_fn, .user = &f, .in = all,
-                         .n = k->n + k->m, .m = n_wanted, .eps = k->eps, .atol = k->atol,
+    gradcheck second = { .c = k->c,
+                         .fn = gradcheck_gradient_fn,
+                         .user = &f,
+                         .in = all,
+                         .n = k->n + k->m,
+                         .m = n_wanted,
+                         .eps = k->eps,
+                         .atol = k->atol,
                          .rtol = k->rtol };
     return gradcheck_run(&second);
 }
 
-bool (ag_gradgradcheck)(ag_fn fn, ag_tensor *const *in, int n, void *user,
-                        const ag_gradcheck_options *o)
+bool(ag_gradgradcheck)(ag_fn fn, ag_tensor *const *in, int n, void *user,
+                       const ag_gradcheck_options *o)
 {
     gradcheck k;
     if (!gradcheck_begin(&k, "ag_gradgradcheck", fn, in, n, user, o))

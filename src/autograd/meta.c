@@ -78,7 +78,8 @@ ag_tensor *ag_requires_grad_(ag_tensor *t, bool requires_grad)
                         "require gradients, not %s",
                         ag_dtype_name((ag_dtype)t->dtype));
     if (!t->grad_fn)
-        t->flags = (uint8_t)((t->flags & ~AG_T_REQUIRES_GRAD) | (requires_grad ? AG_T_REQUIRES_GRAD : 0));
+        t->flags =
+            (uint8_t)((t->flags & ~AG_T_REQUIRES_GRAD) | (requires_grad ? AG_T_REQUIRES_GRAD : 0));
     return t;
 }
 
@@ -88,10 +89,11 @@ ag_tensor *ag_grad_of(ag_tensor *t)
         return t ? ag__lend(t->meta->grad) : NULL;
     if (t->grad_fn && !(t->meta && t->meta->retains_grad) && !t->c->warned_non_leaf_grad) {
         t->c->warned_non_leaf_grad = true;
-        ag__log(t->c, "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. "
-                      "Its .grad attribute won't be populated during autograd.backward(). If you "
-                      "indeed want the .grad field to be populated for a non-leaf Tensor, use "
-                      ".retain_grad() (ag_retain_grad) on the non-leaf Tensor.");
+        ag__log(t->c,
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. "
+                "Its .grad attribute won't be populated during autograd.backward(). If you "
+                "indeed want the .grad field to be populated for a non-leaf Tensor, use "
+                ".retain_grad() (ag_retain_grad) on the non-leaf Tensor.");
     }
     return NULL;
 }
@@ -110,15 +112,17 @@ bool ag_set_grad(ag_tensor *t, ag_tensor *grad)
     if (grad->c != t->c)
         return ag_fail(t->c, AG_ERR_VALUE, "ag_set_grad: grad belongs to another context");
     if (grad->dtype != t->dtype)
-        return ag_fail(t->c, AG_ERR_DTYPE,
-                       "ag_set_grad: attempting to assign a gradient with dtype '%s' to a tensor with "
-                       "dtype '%s'. Please ensure that the gradient and the tensor have the same dtype",
-                       ag_dtype_name((ag_dtype)grad->dtype), ag_dtype_name((ag_dtype)t->dtype));
+        return ag_fail(
+            t->c, AG_ERR_DTYPE,
+            "ag_set_grad: attempting to assign a gradient with dtype '%s' to a tensor with "
+            "dtype '%s'. Please ensure that the gradient and the tensor have the same dtype",
+            ag_dtype_name((ag_dtype)grad->dtype), ag_dtype_name((ag_dtype)t->dtype));
     if (!ag__same_shape(ag__sizes(grad), ag__sizes(t)))
-        return ag_fail(t->c, AG_ERR_SHAPE,
-                       "ag_set_grad: attempting to assign a gradient of size '%s' to a tensor of size "
-                       "'%s'. Please ensure that the gradient and the tensor are the same size",
-                       ag__shape_string(&a, ag__sizes(grad)), ag__shape_string(&b, ag__sizes(t)));
+        return ag_fail(
+            t->c, AG_ERR_SHAPE,
+            "ag_set_grad: attempting to assign a gradient of size '%s' to a tensor of size "
+            "'%s'. Please ensure that the gradient and the tensor are the same size",
+            ag__shape_string(&a, ag__sizes(grad)), ag__shape_string(&b, ag__sizes(t)));
     if (!ag__meta_of(t))
         return false;
     ag__meta_set_grad(t, ag__tensor_ref(grad));

@@ -9,8 +9,11 @@
 
 enum { NODE_INPUTS = 12 }; /* those that masks have a bit for: see AG_SAVE_OUTPUT */
 
-const ag__op ag__accumulate_op = { .name = "accumulate", .node_name = "AccumulateGrad",
-                                   .kind = AG_KIND_NODIFF, .n_in = 0, .n_out = 1 };
+const ag__op ag__accumulate_op = { .name = "accumulate",
+                                   .node_name = "AccumulateGrad",
+                                   .kind = AG_KIND_NODIFF,
+                                   .n_in = 0,
+                                   .n_out = 1 };
 
 /* A node whose edges, saved values and attributes are yet to be filled in. `n_dims` is the rank of
  * all outputs together. */
@@ -23,8 +26,13 @@ static ag_node *node_new(ag_context *c, const ag__op *op, int n_in, int n_out, i
     ag_node *n = ag__alloc(c, bytes);
     if (!n)
         return NULL;
-    *n = (ag_node){ .c = c, .op = op, .refs = 1, .bytes = (uint32_t)bytes, .n_in = (uint16_t)n_in,
-                    .n_out = (uint16_t)n_out, .n_saved = (uint16_t)n_saved };
+    *n = (ag_node){ .c = c,
+                    .op = op,
+                    .refs = 1,
+                    .bytes = (uint32_t)bytes,
+                    .n_in = (uint16_t)n_in,
+                    .n_out = (uint16_t)n_out,
+                    .n_saved = (uint16_t)n_saved };
     for (int i = 0; i < n_in; i++)
         n->edges[i].node = NULL;
     for (int i = 0; i < n_saved; i++)
@@ -110,7 +118,9 @@ static bool node_save(ag_node *n, const ag__call *call, ag_tensor *const *out, u
         const int bit = ag__lowest_bit(mask);
         const bool is_output = bit >= NODE_INPUTS;
         const int nr = is_output ? bit - NODE_INPUTS : bit;
-        ag_tensor *t = is_output ? ag__tensor_alias(out[nr]) : nr < call->n_in ? call->in[nr] : NULL;
+        ag_tensor *t = is_output         ? ag__tensor_alias(out[nr])
+                       : nr < call->n_in ? call->in[nr]
+                                         : NULL;
         *s = (ag__saved){ t, 0, is_output, (uint8_t)nr };
         if (!t && is_output)
             return false;
@@ -145,8 +155,8 @@ bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
         n_dims += out[j]->ndim;
     const unsigned mask = node_needs(op, wanted);
     const size_t attr_bytes = node_attr_bytes(call);
-    ag_node *n = node_new(call->c, op, call->n_in, op->n_out, node_count_bits(mask), attr_bytes,
-                          n_dims);
+    ag_node *n =
+        node_new(call->c, op, call->n_in, op->n_out, node_count_bits(mask), attr_bytes, n_dims);
     if (!n)
         return false;
     int64_t *dims = (int64_t *)((char *)n + n->bytes) - n_dims;
@@ -240,21 +250,22 @@ static bool node_fail_changed(const ag_node *n, const ag__saved *s)
                    "expected version %u instead. It was saved by %s and changed by %s. Hint: "
                    "change a clone of it (ag_clone), or compute out of place.",
                    ag_dtype_name((ag_dtype)t->dtype), ag__shape_string(&text, ag__sizes(t)),
-                   s->is_output ? s->nr : t->output_nr,
-                   maker ? ag_node_name(maker) : "a leaf", t->storage->version, s->version,
-                   ag_node_name(n), t->storage->writer ? t->storage->writer : "the program");
+                   s->is_output ? s->nr : t->output_nr, maker ? ag_node_name(maker) : "a leaf",
+                   t->storage->version, s->version, ag_node_name(n),
+                   t->storage->writer ? t->storage->writer : "the program");
 }
 
 bool ag__node_check_saved(const ag_node *n)
 {
     if (n->freed)
-        return ag_fail(n->c, AG_ERR_GRAD,
-                       "Trying to backward through the graph a second time (or directly access saved "
-                       "tensors after they have already been freed). Saved intermediate values of the "
-                       "graph are freed when you call .backward() or autograd.grad(). Specify "
-                       "retain_graph=True if you need to backward through the graph a second time or "
-                       "if you need to access saved tensors after calling backward. [%s]",
-                       ag_node_name(n));
+        return ag_fail(
+            n->c, AG_ERR_GRAD,
+            "Trying to backward through the graph a second time (or directly access saved "
+            "tensors after they have already been freed). Saved intermediate values of the "
+            "graph are freed when you call .backward() or autograd.grad(). Specify "
+            "retain_graph=True if you need to backward through the graph a second time or "
+            "if you need to access saved tensors after calling backward. [%s]",
+            ag_node_name(n));
     const ag__saved *s = ag__node_saved(n);
     for (int i = 0; i < n->n_saved; i++, s++)
         if (s->tensor && s->tensor->storage->version != s->version)
@@ -280,10 +291,7 @@ void ag__node_forget_output(ag_tensor *t)
 
 /* ---- public ---- */
 
-ag_tensor *ag__node_leaf(const ag_node *n)
-{
-    return n->op == &ag__accumulate_op ? n->leaf : NULL;
-}
+ag_tensor *ag__node_leaf(const ag_node *n) { return n->op == &ag__accumulate_op ? n->leaf : NULL; }
 const char *ag_node_name(const ag_node *n)
 {
     return n ? ag__op_node_name(n->op, n->numbers, ag__node_attrs(n)) : NULL;

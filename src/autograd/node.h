@@ -16,11 +16,23 @@
 
 #include "../ops/op.h"
 
-typedef struct { struct ag_node *node; int32_t nr; } ag__edge;
-typedef struct { ag_tensor *tensor; uint32_t version; bool is_output; uint8_t nr; } ag__saved;
+typedef struct {
+    struct ag_node *node;
+    int32_t nr;
+} ag__edge;
+typedef struct {
+    ag_tensor *tensor;
+    uint32_t version;
+    bool is_output;
+    uint8_t nr;
+} ag__saved;
 /* What a node knows of an output: its geometry, and the tensor whose .grad is kept (not owned; the
  * tensor takes itself out when it dies). */
-typedef struct { uint8_t dtype, ndim; const int64_t *shape; ag_tensor *retains; } ag__output;
+typedef struct {
+    uint8_t dtype, ndim;
+    const int64_t *shape;
+    ag_tensor *retains;
+} ag__output;
 
 struct ag_node {
     ag_context *c;
@@ -61,7 +73,11 @@ bool ag__node_attach(const ag__call *call, ag_tensor *const *out);
 /* The edge that t's gradient takes, its accumulator made if need be: *edge = {NULL} when t wants
  * none. The node of the edge gets one more reference. */
 bool ag__gradient_edge(ag_tensor *t, ag__edge *edge);
-static inline ag_node *ag__node_ref(ag_node *n) { n->refs++; return n; }
+static inline ag_node *ag__node_ref(ag_node *n)
+{
+    n->refs++;
+    return n;
+}
 void ag__node_unref(ag_node *n); /* NULL is fine */
 void ag__node_release_saved(ag_node *n);
 /* The accumulator of a leaf that dies. */

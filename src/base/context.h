@@ -33,11 +33,11 @@ struct ag_scope {
 
 struct ag_context {
     ag__memory memory;
-    ag_scope root;         /* the outermost scope */
-    ag_scope *scope;       /* the innermost one */
-    ag_scope *spare;       /* ended ones, linked by `parent`: see scope.c */
-    bool grad_enabled;     /* record nodes */
-    bool inference;        /* inference mode */
+    ag_scope root;     /* the outermost scope */
+    ag_scope *scope;   /* the innermost one */
+    ag_scope *spare;   /* ended ones, linked by `parent`: see scope.c */
+    bool grad_enabled; /* record nodes */
+    bool inference;    /* inference mode */
     bool closed;
     int64_t refs;          /* 1 for the open context and 1 for each living tensor and node */
     uint64_t next_seq;     /* sequence number of the next node */

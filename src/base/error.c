@@ -33,7 +33,10 @@ void *ag__fail(ag_context *c, ag_code code, const char *format, ...)
     return NULL;
 }
 
-const ag_status *ag_error(ag_context *c) { return c && c->status.code != AG_OK ? &c->status : NULL; }
+const ag_status *ag_error(ag_context *c)
+{
+    return c && c->status.code != AG_OK ? &c->status : NULL;
+}
 
 void ag_error_clear(ag_context *c)
 {

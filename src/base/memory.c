@@ -25,7 +25,10 @@ static void memory_show(void *p, size_t bytes) { (void)p, (void)bytes; }
 #endif
 
 /* A block from the user's allocator remembers where it really starts, right before its data. */
-typedef struct { void *start; size_t bytes; } memory_origin;
+typedef struct {
+    void *start;
+    size_t bytes;
+} memory_origin;
 
 static void *memory_system_alloc(ag__memory *m, size_t bytes)
 {
@@ -73,11 +76,12 @@ static int memory_large_class(size_t bytes, size_t *rounded)
 static void *memory_small_alloc(ag__memory *m, int class)
 {
     ag__block *b = m->small[class];
-    const size_t bytes = (size_t)class * 16;
+    const size_t bytes = (size_t) class * 16;
     if (AG_LIKELY(b != NULL)) {
         m->small[class] = b->next;
         m->cached -= bytes;
-        AG_PREFETCH(b->next); /* long lists are scattered over memory, and the next request is near */
+        AG_PREFETCH(
+            b->next); /* long lists are scattered over memory, and the next request is near */
         return b;
     }
     if ((size_t)(m->slab_end - m->slab_at) < bytes) {
@@ -159,8 +163,8 @@ void ag__free(ag_context *c, void *p, size_t bytes)
         int class = (int)((bytes + 15) / 16) + !bytes;
         b->next = m->small[class];
         m->small[class] = b;
-        m->cached += (size_t)class * 16;
-        memory_hide(b + 1, (size_t)class * 16 - sizeof *b);
+        m->cached += (size_t) class * 16;
+        memory_hide(b + 1, (size_t) class * 16 - sizeof *b);
         return;
     }
     size_t rounded = 0;
@@ -193,8 +197,7 @@ void *ag__alloc_apart(ag_context *c, size_t bytes)
     ag__memory *m = &c->memory;
     m->allocations++;
     void *p = memory_fault(m) ? NULL : memory_system_alloc(m, bytes);
-    return p ? p
-             : ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
+    return p ? p : ag__fail(c, AG_ERR_MEMORY, "out of memory: could not allocate %zu bytes", bytes);
 }
 
 void ag__free_apart(const ag_allocator *allocator, void *p) { memory_system_free(allocator, p); }
@@ -252,7 +255,7 @@ bool ag__mul_fits(int64_t a, int64_t b, int64_t *product)
     return true;
 }
 
-void (ag_memory_stats)(ag_context *c, ag_memory_statistics *stats)
+void(ag_memory_stats)(ag_context *c, ag_memory_statistics *stats)
 {
     if (!c || !stats)
         return;

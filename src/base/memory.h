@@ -14,13 +14,11 @@
 
 #include "../../include/autograd.h"
 
-enum {
-    AG_SMALL_MAX = 512,
-    AG_SMALL_CLASSES = AG_SMALL_MAX / 16 + 1,
-    AG_LARGE_CLASSES = 4 * 48
-};
+enum { AG_SMALL_MAX = 512, AG_SMALL_CLASSES = AG_SMALL_MAX / 16 + 1, AG_LARGE_CLASSES = 4 * 48 };
 
-typedef struct ag__block { struct ag__block *next; } ag__block;
+typedef struct ag__block {
+    struct ag__block *next;
+} ag__block;
 
 typedef struct {
     ag_allocator allocator;

@@ -18,7 +18,11 @@
 
 enum { PARALLEL_MAX = 256 };
 
-typedef struct { struct ag__pool *pool; int number; pthread_t thread; } pool_worker;
+typedef struct {
+    struct ag__pool *pool;
+    int number;
+    pthread_t thread;
+} pool_worker;
 
 struct ag__pool {
     pid_t process;

@@ -34,8 +34,9 @@ void ag__scope_drain(ag_scope *s)
 
 static void scope_open(ag_scope *s, ag_context *c, bool bracket)
 {
-    *s = (ag_scope){ .c = c, .parent = c->scope, .ring = { &s->ring, &s->ring, s },
-                     .bracket = bracket };
+    *s = (ag_scope){
+        .c = c, .parent = c->scope, .ring = { &s->ring, &s->ring, s }, .bracket = bracket
+    };
     c->scope = s;
 }
 

@@ -84,8 +84,7 @@ static void dot_write_node(FILE *f, const dot_nodes *d, const ag_node *n)
         fputs("\\n", f);
         dot_name(f, ag_name(leaf));
     }
-    fprintf(f, "\\n%s\"%s];\n",
-            ag__shape_string(&text, (ag_ints){ o->shape, o->ndim }),
+    fprintf(f, "\\n%s\"%s];\n", ag__shape_string(&text, (ag_ints){ o->shape, o->ndim }),
             leaf ? ", fillcolor=lightblue" : "");
     for (int i = 0; i < ag_node_n_inputs(n); i++) {
         int nr = 0;
@@ -121,7 +120,9 @@ bool ag_write_dot(ag_tensor *t, const char *path)
     bool ok = f != NULL;
     if (f) {
         ag__shape_text text;
-        fputs("digraph autograd {\n  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n", f);
+        fputs(
+            "digraph autograd {\n  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n",
+            f);
         if (!t->grad_fn)
             fprintf(f, "  leaf [label=\"tensor %s\", fillcolor=lightblue];\n",
                     ag__shape_string(&text, ag__sizes(t)));

@@ -36,9 +36,9 @@ const char *ag_build_info(void)
 {
     static const char *const lines[] = { /* in the order of ag__loop_sets */
 #ifdef __x86_64__
-        BUILD_LINE "sse2", BUILD_LINE "avx2", BUILD_LINE "avx512f"
+                                         BUILD_LINE "sse2", BUILD_LINE "avx2", BUILD_LINE "avx512f"
 #else
-        BUILD_LINE "128 bits"
+                                         BUILD_LINE "128 bits"
 #endif
     };
     int n;

@@ -6,7 +6,7 @@
 
 #include "half.h"
 
-#define CONVERT_PAIR(d, s) ((d) * AG_DTYPE_COUNT + (s))
+#define CONVERT_PAIR(d, s) ((d)*AG_DTYPE_COUNT + (s))
 #define CONVERT(D, S, value)                                                                       \
     do {                                                                                           \
         D *restrict d = dst;                                                                       \

@@ -233,8 +233,8 @@ static bool gemm_library32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, fl
     if (threads > 1)
         omp_set_num_threads(1);
 #endif
-    dnnl_status_t status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, lda, b,
-                                      ldb, beta, c, ldc);
+    dnnl_status_t status =
+        dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 #ifdef __ELF__
     if (threads > 1)
         omp_set_num_threads(threads);

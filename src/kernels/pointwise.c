@@ -133,7 +133,10 @@
 
 /* ---- the choice ---- */
 
-#define SET(name, letters) { letters, { name##_f32_lanes, name##_f64_lanes, 1 }, name##_rows }
+#define SET(name, letters)                                                                         \
+    {                                                                                              \
+        letters, { name##_f32_lanes, name##_f64_lanes, 1 }, name##_rows                            \
+    }
 static const ag__loop_set loop_sets[] = {
 #ifdef __x86_64__
     SET(base, "sse2"),

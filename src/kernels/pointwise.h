@@ -17,7 +17,10 @@ typedef void ag__loop(int64_t n, char *const *data, double p, double q);
 enum { AG_LOOP_F32, AG_LOOP_F64, AG_LOOP_I64, AG_LOOP_TYPES };
 enum { AG_LOOP_MAX_DATA = 6, AG_LOOP_MAX_LANES = 16 };
 
-typedef struct { ag__loop *value[AG_LOOP_TYPES]; ag__loop *gradient[3][2]; } ag__loops;
+typedef struct {
+    ag__loop *value[AG_LOOP_TYPES];
+    ag__loop *gradient[3][2];
+} ag__loops;
 
 typedef struct {
     const char *name;

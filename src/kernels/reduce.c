@@ -7,11 +7,11 @@
 #include "pointwise.h"
 
 enum {
-    REDUCE_COLS = 32,  /* lanes side by side */
-    REDUCE_ROWS = 32,  /* rows that are added plainly, before pairs are joined */
+    REDUCE_COLS = 32, /* lanes side by side */
+    REDUCE_ROWS = 32, /* rows that are added plainly, before pairs are joined */
     REDUCE_LEAF = REDUCE_ROWS * REDUCE_COLS,
     REDUCE_SHORT = 2 * REDUCE_COLS, /* shorter lines are added one by one */
-    REDUCE_LEVELS = 60 /* of pairs: enough for 2^63 rows */
+    REDUCE_LEVELS = 60              /* of pairs: enough for 2^63 rows */
 };
 
 /* ln(e^a + e^b); equal infinities stay what they are. NaN stays NaN. */
@@ -76,14 +76,16 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
     [AG_REDUCE_MAX] = reduce_##type##_max, [AG_REDUCE_MIN] = reduce_##type##_min,                  \
     [AG_REDUCE_ARGMAX] = reduce_##type##_argmax
 #define REDUCE_FLOAT(type)                                                                         \
-    { .reduce = { REDUCE_COMMON(type), [AG_REDUCE_MEAN] = reduce_##type##_mean,                    \
-                  [AG_REDUCE_VAR] = reduce_##type##_var, [AG_REDUCE_STD] = reduce_##type##_std,    \
-                  [AG_REDUCE_LOGSUMEXP] = reduce_##type##_logsumexp },                             \
-      .scan = { reduce_##type##_cumsum, reduce_##type##_logcumsumexp,                              \
-                reduce_##type##_logcumsumexp_vjp, reduce_##type##_logcumsumexp_jvp },            \
-      .argmax_join = reduce_##type##_argmax_join, .squares = reduce_##type##_squares,              \
-      .exps = reduce_##type##_exps, .exps_center = reduce_##type##_exps_center,                    \
-      .exps_end = reduce_##type##_exps_end }
+    {                                                                                              \
+        .reduce = { REDUCE_COMMON(type), [AG_REDUCE_MEAN] = reduce_##type##_mean,                  \
+                    [AG_REDUCE_VAR] = reduce_##type##_var, [AG_REDUCE_STD] = reduce_##type##_std,  \
+                    [AG_REDUCE_LOGSUMEXP] = reduce_##type##_logsumexp },                           \
+        .scan = { reduce_##type##_cumsum, reduce_##type##_logcumsumexp,                            \
+                  reduce_##type##_logcumsumexp_vjp, reduce_##type##_logcumsumexp_jvp },            \
+        .argmax_join = reduce_##type##_argmax_join, .squares = reduce_##type##_squares,            \
+        .exps = reduce_##type##_exps, .exps_center = reduce_##type##_exps_center,                  \
+        .exps_end = reduce_##type##_exps_end                                                       \
+    }
 
 static const ag__reducers reduce_table[] = {
     REDUCE_FLOAT(f32),

@@ -14,10 +14,11 @@
  */
 #ifdef AG_HAVE_SLEEF
 
-AG__FN(vector1) SLEEF(exp, u10), SLEEF(exp2, u10), SLEEF(expm1, u10), SLEEF(log, u10),
-    SLEEF(log2, u10), SLEEF(log10, u10), SLEEF(log1p, u10), SLEEF(sin, u10), SLEEF(cos, u10),
-    SLEEF(tan, u10), SLEEF(asin, u10), SLEEF(acos, u10), SLEEF(atan, u10), SLEEF(sinh, u10),
-    SLEEF(cosh, u10), SLEEF(tanh, u10), SLEEF(asinh, u10), SLEEF(acosh, u10), SLEEF(atanh, u10);
+AG__FN(vector1)
+SLEEF(exp, u10), SLEEF(exp2, u10), SLEEF(expm1, u10), SLEEF(log, u10), SLEEF(log2, u10),
+    SLEEF(log10, u10), SLEEF(log1p, u10), SLEEF(sin, u10), SLEEF(cos, u10), SLEEF(tan, u10),
+    SLEEF(asin, u10), SLEEF(acos, u10), SLEEF(atan, u10), SLEEF(sinh, u10), SLEEF(cosh, u10),
+    SLEEF(tanh, u10), SLEEF(asinh, u10), SLEEF(acosh, u10), SLEEF(atanh, u10);
 AG__FN(vector2) SLEEF(pow, u10), SLEEF(atan2, u10), SLEEF(hypot, u05);
 
 AG__INLINE bool AG__FN(any)(VM m)
@@ -32,7 +33,7 @@ AG__INLINE bool AG__FN(any)(VM m)
 #endif
 }
 
-static AG__NOINLINE V AG__FN(finite)(AG__FN(vector1) *f, AG__FN(scalar1) *exact, V u)
+static AG__NOINLINE V AG__FN(finite)(AG__FN(vector1) * f, AG__FN(scalar1) * exact, V u)
 {
     V y = f(u);
     const VM left = AG__FN(isinf)(y);
@@ -43,7 +44,7 @@ static AG__NOINLINE V AG__FN(finite)(AG__FN(vector1) *f, AG__FN(scalar1) *exact,
         y[l] = left[l] ? exact(u[l]) : y[l];
     return y;
 }
-static AG__NOINLINE V AG__FN(finite2)(AG__FN(vector2) *f, AG__FN(scalar2) *exact, V u, V v)
+static AG__NOINLINE V AG__FN(finite2)(AG__FN(vector2) * f, AG__FN(scalar2) * exact, V u, V v)
 {
     V y = f(u, v);
     const VM left = AG__FN(isinf)(y);
@@ -54,7 +55,7 @@ static AG__NOINLINE V AG__FN(finite2)(AG__FN(vector2) *f, AG__FN(scalar2) *exact
         y[l] = left[l] ? exact(u[l], v[l]) : y[l];
     return y;
 }
-static AG__NOINLINE V AG__FN(within)(AG__FN(vector1) *f, AG__FN(scalar1) *exact, V u)
+static AG__NOINLINE V AG__FN(within)(AG__FN(vector1) * f, AG__FN(scalar1) * exact, V u)
 {
     const VM near = (VM)(AG__FN(abs)(u) < AG__FN(splat)(sizeof(T) == sizeof(float) ? 125 : 15));
     V y = f((V)(near & (VM)u));
@@ -77,8 +78,8 @@ static AG__NOINLINE V AG__FN(erf_float)(V u)
     near = near * s - (T)3.76125336e-1;
     near = near * s + (T)1.28379166e-1;
     near = near * u + u;
-    V far = ((T)-1.72853470e-5 * t + (T)3.83197126e-4) * s +
-            ((T)-3.88396438e-3 * t + (T)2.42546219e-2);
+    V far =
+        ((T)-1.72853470e-5 * t + (T)3.83197126e-4) * s + ((T)-3.88396438e-3 * t + (T)2.42546219e-2);
     far = far * t - (T)1.06777877e-1;
     far = far * t - (T)6.34846687e-1;
     far = far * t - (T)1.28717512e-1;

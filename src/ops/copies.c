@@ -184,12 +184,24 @@ static bool stack_vjp(ag__rule *r)
     return true;
 }
 
-const ag__op ag__op_cat = { .name = "cat", .node_name = "CatBackward0", .kind = AG_KIND_LINEAR,
-                            .n_in = -1, .n_out = 1, .takes_attrs = true, .infer = cat_infer,
-                            .kernel = cat_kernel, .vjp = cat_vjp };
-const ag__op ag__op_stack = { .name = "stack", .node_name = "StackBackward0",
-                              .kind = AG_KIND_LINEAR, .n_in = -1, .n_out = 1, .takes_attrs = true,
-                              .infer = stack_infer, .kernel = stack_kernel, .vjp = stack_vjp };
+const ag__op ag__op_cat = { .name = "cat",
+                            .node_name = "CatBackward0",
+                            .kind = AG_KIND_LINEAR,
+                            .n_in = -1,
+                            .n_out = 1,
+                            .takes_attrs = true,
+                            .infer = cat_infer,
+                            .kernel = cat_kernel,
+                            .vjp = cat_vjp };
+const ag__op ag__op_stack = { .name = "stack",
+                              .node_name = "StackBackward0",
+                              .kind = AG_KIND_LINEAR,
+                              .n_in = -1,
+                              .n_out = 1,
+                              .takes_attrs = true,
+                              .infer = stack_infer,
+                              .kernel = stack_kernel,
+                              .vjp = stack_vjp };
 
 /* A list of tensors has its context from the first tensor in it; without any there is no place for
  * an error. */
@@ -206,8 +218,8 @@ static bool cat_check_list(const char *name, ag_tensor *const *tensors, int n)
             return ag_fail(c, AG_ERR_VALUE, "ag_%s: operand %d is NULL", name, i);
         if (tensors[i]->c != c)
             return ag_fail(c, AG_ERR_VALUE,
-                           "ag_%s: operands %d and %d belong to different contexts; use ag_share", name,
-                           some, i);
+                           "ag_%s: operands %d and %d belong to different contexts; use ag_share",
+                           name, some, i);
     }
     return n <= UINT16_MAX ||
            ag_fail(c, AG_ERR_VALUE, "ag_%s: %d tensors are more than %d", name, n, UINT16_MAX);
@@ -284,9 +296,15 @@ static bool flip_vjp(ag__rule *r)
     return (r->out[0] = ag_flip(r->g[0], (ag_ints){ r->attrs->list, r->attrs->n })) != NULL;
 }
 
-const ag__op ag__op_flip = { .name = "flip", .node_name = "FlipBackward0", .kind = AG_KIND_LINEAR,
-                             .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = flip_infer,
-                             .kernel = flip_kernel, .vjp = flip_vjp };
+const ag__op ag__op_flip = { .name = "flip",
+                             .node_name = "FlipBackward0",
+                             .kind = AG_KIND_LINEAR,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .takes_attrs = true,
+                             .infer = flip_infer,
+                             .kernel = flip_kernel,
+                             .vjp = flip_vjp };
 
 ag_tensor *ag_flip(ag_tensor *x, ag_ints dims)
 {
@@ -341,21 +359,27 @@ static bool triu_kernel(const ag__call *call, ag_tensor *const *out)
 {
     return triangle_kernel(call, out[0], false);
 }
-static bool tril_vjp(ag__rule *r)
-{
-    return (r->out[0] = ag_tril(r->g[0], r->attrs->i[0])) != NULL;
-}
-static bool triu_vjp(ag__rule *r)
-{
-    return (r->out[0] = ag_triu(r->g[0], r->attrs->i[0])) != NULL;
-}
+static bool tril_vjp(ag__rule *r) { return (r->out[0] = ag_tril(r->g[0], r->attrs->i[0])) != NULL; }
+static bool triu_vjp(ag__rule *r) { return (r->out[0] = ag_triu(r->g[0], r->attrs->i[0])) != NULL; }
 
-const ag__op ag__op_tril = { .name = "tril", .node_name = "TrilBackward0", .kind = AG_KIND_LINEAR,
-                             .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = triangle_infer,
-                             .kernel = tril_kernel, .vjp = tril_vjp };
-const ag__op ag__op_triu = { .name = "triu", .node_name = "TriuBackward0", .kind = AG_KIND_LINEAR,
-                             .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = triangle_infer,
-                             .kernel = triu_kernel, .vjp = triu_vjp };
+const ag__op ag__op_tril = { .name = "tril",
+                             .node_name = "TrilBackward0",
+                             .kind = AG_KIND_LINEAR,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .takes_attrs = true,
+                             .infer = triangle_infer,
+                             .kernel = tril_kernel,
+                             .vjp = tril_vjp };
+const ag__op ag__op_triu = { .name = "triu",
+                             .node_name = "TriuBackward0",
+                             .kind = AG_KIND_LINEAR,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .takes_attrs = true,
+                             .infer = triangle_infer,
+                             .kernel = triu_kernel,
+                             .vjp = triu_vjp };
 
 ag_tensor *ag_tril(ag_tensor *x, int64_t k)
 {
@@ -396,9 +420,15 @@ const ag__op ag__op_clone = { .name = "clone",
                               .infer = clone_infer,
                               .kernel = clone_kernel,
                               .vjp = clone_vjp };
-const ag__op ag__op_to = { .name = "to", .node_name = "ToCopyBackward0", .kind = AG_KIND_LINEAR,
-                           .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = to_infer,
-                           .kernel = clone_kernel, .vjp = clone_vjp };
+const ag__op ag__op_to = { .name = "to",
+                           .node_name = "ToCopyBackward0",
+                           .kind = AG_KIND_LINEAR,
+                           .n_in = 1,
+                           .n_out = 1,
+                           .takes_attrs = true,
+                           .infer = to_infer,
+                           .kernel = clone_kernel,
+                           .vjp = clone_vjp };
 
 ag_tensor *ag_clone(ag_tensor *t) { return ag__unary(&ag__op_clone, t, NULL); }
 

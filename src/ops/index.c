@@ -160,10 +160,7 @@ static bool index_select_kernel(const ag__call *call, ag_tensor *const *out)
     return index_copy_slices(call, call->in[0], call->in[1], (int)call->attrs->i[0], out[0]);
 }
 
-static unsigned index_needs(unsigned wanted)
-{
-    return wanted & 1 ? 2u : 0;
-}
+static unsigned index_needs(unsigned wanted) { return wanted & 1 ? 2u : 0; }
 
 static bool index_select_vjp(ag__rule *r)
 {
@@ -172,10 +169,15 @@ static bool index_select_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_index_select = { .name = "index_select", .node_name = "IndexSelectBackward0",
-                                     .kind = AG_KIND_LINEAR, .n_in = 2, .n_out = 1,
-                                     .takes_attrs = true, .infer = index_select_infer,
-                                     .kernel = index_select_kernel, .needs = index_needs,
+const ag__op ag__op_index_select = { .name = "index_select",
+                                     .node_name = "IndexSelectBackward0",
+                                     .kind = AG_KIND_LINEAR,
+                                     .n_in = 2,
+                                     .n_out = 1,
+                                     .takes_attrs = true,
+                                     .infer = index_select_infer,
+                                     .kernel = index_select_kernel,
+                                     .needs = index_needs,
                                      .vjp = index_select_vjp };
 
 ag_tensor *ag_index_select(ag_tensor *x, int dim, ag_tensor *index)
@@ -225,10 +227,15 @@ static bool index_add_zeros_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_index_add_zeros = { .name = "index_add_zeros", .node_name = "IndexAddBackward0",
-                                        .kind = AG_KIND_LINEAR, .n_in = 2, .n_out = 1,
-                                        .takes_attrs = true, .infer = index_add_zeros_infer,
-                                        .kernel = index_add_zeros_kernel, .needs = index_needs,
+const ag__op ag__op_index_add_zeros = { .name = "index_add_zeros",
+                                        .node_name = "IndexAddBackward0",
+                                        .kind = AG_KIND_LINEAR,
+                                        .n_in = 2,
+                                        .n_out = 1,
+                                        .takes_attrs = true,
+                                        .infer = index_add_zeros_infer,
+                                        .kernel = index_add_zeros_kernel,
+                                        .needs = index_needs,
                                         .vjp = index_add_zeros_vjp };
 
 /* ---- embedding ---- */
@@ -243,8 +250,10 @@ static bool embedding_infer(const ag__call *call, ag__geometry *out)
     if (!index_check_dtype(call, index))
         return false;
     if (index->ndim == AG_MAX_DIMS)
-        return ag_fail(call->c, AG_ERR_SHAPE, "ag_embedding: the result would have %d dimensions; "
-                       "tensors have 0 to %d", index->ndim + 1, AG_MAX_DIMS);
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_embedding: the result would have %d dimensions; "
+                       "tensors have 0 to %d",
+                       index->ndim + 1, AG_MAX_DIMS);
     ag__geometry_set(out, (ag_dtype)w->dtype, ag__sizes(index));
     out->shape[out->ndim++] = w->dims[1];
     return ag__check_shape(call->c, "ag_embedding", (ag_ints){ out->shape, out->ndim }, out->dtype);
@@ -266,10 +275,15 @@ static bool embedding_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_embedding = { .name = "embedding", .node_name = "EmbeddingBackward0",
-                                  .kind = AG_KIND_LINEAR, .n_in = 2, .n_out = 1,
-                                  .infer = embedding_infer, .kernel = embedding_kernel,
-                                  .needs = index_needs, .vjp = embedding_vjp };
+const ag__op ag__op_embedding = { .name = "embedding",
+                                  .node_name = "EmbeddingBackward0",
+                                  .kind = AG_KIND_LINEAR,
+                                  .n_in = 2,
+                                  .n_out = 1,
+                                  .infer = embedding_infer,
+                                  .kernel = embedding_kernel,
+                                  .needs = index_needs,
+                                  .vjp = embedding_vjp };
 
 ag_tensor *ag_embedding(ag_tensor *weight, ag_tensor *index)
 {
@@ -280,7 +294,7 @@ ag_tensor *ag_embedding(ag_tensor *weight, ag_tensor *index)
 
 typedef struct {
     int ndim, dim;
-    const int64_t *shape; /* of the index */
+    const int64_t *shape;         /* of the index */
     int64_t strides[AG_MAX_DIMS]; /* of a contiguous tensor of the indexed shape */
     int64_t position[AG_MAX_DIMS];
     int64_t base; /* offset of the position, `dim` left out */
@@ -373,9 +387,15 @@ static bool gather_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_gather = { .name = "gather", .node_name = "GatherBackward0",
-                               .kind = AG_KIND_LINEAR, .n_in = 2, .n_out = 1, .takes_attrs = true,
-                               .infer = gather_infer, .kernel = gather_kernel, .needs = index_needs,
+const ag__op ag__op_gather = { .name = "gather",
+                               .node_name = "GatherBackward0",
+                               .kind = AG_KIND_LINEAR,
+                               .n_in = 2,
+                               .n_out = 1,
+                               .takes_attrs = true,
+                               .infer = gather_infer,
+                               .kernel = gather_kernel,
+                               .needs = index_needs,
                                .vjp = gather_vjp };
 
 ag_tensor *ag_gather(ag_tensor *x, int dim, ag_tensor *index)
@@ -564,10 +584,7 @@ static bool masked_fill_kernel(const ag__call *call, ag_tensor *const *out)
     return true;
 }
 
-static unsigned masked_fill_needs(unsigned wanted)
-{
-    return wanted & 5 ? 2u : 0;
-}
+static unsigned masked_fill_needs(unsigned wanted) { return wanted & 5 ? 2u : 0; }
 
 static bool masked_fill_vjp(ag__rule *r)
 {
@@ -585,10 +602,15 @@ static bool masked_fill_vjp(ag__rule *r)
     return true;
 }
 
-const ag__op ag__op_masked_fill = { .name = "masked_fill", .node_name = "MaskedFillBackward1",
-                                    .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 1,
-                                    .infer = masked_fill_infer, .kernel = masked_fill_kernel,
-                                    .needs = masked_fill_needs, .vjp = masked_fill_vjp };
+const ag__op ag__op_masked_fill = { .name = "masked_fill",
+                                    .node_name = "MaskedFillBackward1",
+                                    .kind = AG_KIND_GENERAL,
+                                    .n_in = 3,
+                                    .n_out = 1,
+                                    .infer = masked_fill_infer,
+                                    .kernel = masked_fill_kernel,
+                                    .needs = masked_fill_needs,
+                                    .vjp = masked_fill_vjp };
 
 ag_tensor *(ag_masked_fill)(ag_tensor *x, ag_tensor *mask, ag_tensor *value)
 {

@@ -13,25 +13,27 @@ static int inplace_category(ag_dtype d) { return d == AG_BOOL ? 0 : ag__is_float
 static bool inplace_check(const char *name, ag_tensor *x, bool graph)
 {
     if (graph && ag__wants_grad(x) && !x->grad_fn && x->flags & AG_T_VIEW)
-        return ag_fail(x->c, AG_ERR_GRAD,
-                       "%s: a view of a leaf Variable that requires grad is being used in an in-place "
-                       "operation.",
-                       name);
+        return ag_fail(
+            x->c, AG_ERR_GRAD,
+            "%s: a view of a leaf Variable that requires grad is being used in an in-place "
+            "operation.",
+            name);
     if (graph && ag__wants_grad(x) && !x->grad_fn)
-        return ag_fail(x->c, AG_ERR_GRAD,
-                       "%s: a leaf Variable that requires grad is being used in an in-place operation.",
-                       name);
+        return ag_fail(
+            x->c, AG_ERR_GRAD,
+            "%s: a leaf Variable that requires grad is being used in an in-place operation.", name);
     if (graph && x->flags & AG_T_VIEW)
         return ag_fail(x->c, AG_ERR_UNSUPPORTED,
                        "%s: writing into a view that takes part in a graph is not supported; write "
                        "into a clone of it (ag_clone)",
                        name);
     return !ag__repeats_memory(x) ||
-           ag_fail(x->c, AG_ERR_VALUE,
-                   "%s: unsupported operation: more than one element of the written-to tensor refers "
-                   "to a single memory location. Please clone() the tensor before performing the "
-                   "operation.",
-                   name);
+           ag_fail(
+               x->c, AG_ERR_VALUE,
+               "%s: unsupported operation: more than one element of the written-to tensor refers "
+               "to a single memory location. Please clone() the tensor before performing the "
+               "operation.",
+               name);
 }
 
 /* The elements fill the memory between the first and the last, each place once. */
@@ -133,10 +135,22 @@ static ag_tensor *inplace_binary(int op, const char *name, ag_tensor *x, ag_tens
     return x;
 }
 
-ag_tensor *(ag_add_)(ag_tensor *x, ag_tensor *b) { return inplace_binary(AG_OP_add, "ag_add_", x, b); }
-ag_tensor *(ag_sub_)(ag_tensor *x, ag_tensor *b) { return inplace_binary(AG_OP_sub, "ag_sub_", x, b); }
-ag_tensor *(ag_mul_)(ag_tensor *x, ag_tensor *b) { return inplace_binary(AG_OP_mul, "ag_mul_", x, b); }
-ag_tensor *(ag_div_)(ag_tensor *x, ag_tensor *b) { return inplace_binary(AG_OP_div, "ag_div_", x, b); }
+ag_tensor *(ag_add_)(ag_tensor *x, ag_tensor *b)
+{
+    return inplace_binary(AG_OP_add, "ag_add_", x, b);
+}
+ag_tensor *(ag_sub_)(ag_tensor *x, ag_tensor *b)
+{
+    return inplace_binary(AG_OP_sub, "ag_sub_", x, b);
+}
+ag_tensor *(ag_mul_)(ag_tensor *x, ag_tensor *b)
+{
+    return inplace_binary(AG_OP_mul, "ag_mul_", x, b);
+}
+ag_tensor *(ag_div_)(ag_tensor *x, ag_tensor *b)
+{
+    return inplace_binary(AG_OP_div, "ag_div_", x, b);
+}
 
 static ag_tensor *inplace_copy(const char *name, ag_tensor *dst, ag_tensor *src)
 {

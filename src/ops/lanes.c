@@ -107,9 +107,7 @@ static bool lanes_join(ag_context *c, ag_dtype compute, int which, lanes_pass *p
         lanes_run(c, p, which, r->reduce[which], NULL, parts);
         r->argmax_join(p->x, parts, y, p->l, p->cut->rows);
         return true;
-    case AG_REDUCE_MEAN:
-        lanes_run(c, p, which, r->reduce[AG_REDUCE_SUM], NULL, parts);
-        break;
+    case AG_REDUCE_MEAN: lanes_run(c, p, which, r->reduce[AG_REDUCE_SUM], NULL, parts); break;
     case AG_REDUCE_VAR:
     case AG_REDUCE_STD:
         lanes_run(c, p, which, r->reduce[AG_REDUCE_SUM], NULL, parts);
@@ -126,8 +124,7 @@ static bool lanes_join(ag_context *c, ag_dtype compute, int which, lanes_pass *p
         r->exps_center(center, results);
         lanes_run(c, p, which, NULL, r->exps, parts);
         break;
-    default:
-        lanes_run(c, p, which, r->reduce[which], NULL, parts);
+    default: lanes_run(c, p, which, r->reduce[which], NULL, parts);
     }
     const int how = spread ? AG_REDUCE_MEAN : which == AG_REDUCE_LOGSUMEXP ? AG_REDUCE_SUM : which;
     if (!ag__reduce(c, compute, how, parts, y, rows))

@@ -77,10 +77,7 @@ static bool mse_loss_kernel(const ag__call *call, ag_tensor *const *out)
     return ok;
 }
 
-static unsigned mse_loss_needs(unsigned wanted)
-{
-    return wanted ? 3u : 0;
-}
+static unsigned mse_loss_needs(unsigned wanted) { return wanted ? 3u : 0; }
 
 /* Operand i; truth values, which a difference refuses, as numbers. */
 static ag_tensor *mse_loss_operand(const ag__rule *r, int i)
@@ -228,7 +225,9 @@ static bool nll_loss_kernel(const ag__call *call, ag_tensor *const *out)
     }
     if (reduction != AG_NONE)
         ag__store(d, ag__at(out[0]), 0,
-                  reduction == AG_SUM ? sum : total == 0 && sum == 0 ? (double)NAN : sum / total);
+                  reduction == AG_SUM      ? sum
+                  : total == 0 && sum == 0 ? (double)NAN
+                                           : sum / total);
     ag__store((ag_dtype)out[1]->dtype, ag__at(out[1]), 0, total);
     ag__tensor_unref(t);
     return ok;

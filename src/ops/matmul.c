@@ -43,7 +43,8 @@ static bool matmul_prepare(matmul_operand *o, ag_tensor *t, ag_dtype compute, bo
     const int64_t *size = ag__shape(t), *stride = ag__strides(t);
     const int d = t->ndim;
     int64_t rs, cs;
-    *o = (matmul_operand){ .data = ag__at(t), .n = d == 3 ? size[0] : 1,
+    *o = (matmul_operand){ .data = ag__at(t),
+                           .n = d == 3 ? size[0] : 1,
                            .batch = d == 3 ? stride[0] : 0 };
     if (d == 1) {
         o->rows = left ? 1 : size[0];
@@ -96,8 +97,8 @@ typedef struct {
     const matmul_operand *a, *b;
     double alpha, beta;
     char *y;
-    char *pack;     /* scratch for each worker */
-    size_t scratch; /* bytes of each */
+    char *pack;           /* scratch for each worker */
+    size_t scratch;       /* bytes of each */
     int64_t rows, slices; /* rows of a block, and how many such make a matrix */
     int64_t group;        /* matrices of a block */
 } matmul_job;
@@ -129,8 +130,7 @@ static void matmul_rows(const matmul_job *job, int64_t nr, int64_t row, int64_t 
         ag__gemm_f64(a->trans, b->trans, m, n, k, job->alpha, pa, a->ld, pb, b->ld, job->beta,
                      (double *)(void *)y, n, pack);
     else
-        matmul_i64(a, pa, m, b, pb, (int64_t)job->alpha, (int64_t)job->beta,
-                   (int64_t *)(void *)y);
+        matmul_i64(a, pa, m, b, pb, (int64_t)job->alpha, (int64_t)job->beta, (int64_t *)(void *)y);
 }
 
 static void matmul_block(void *arg, int64_t block, int worker)
@@ -163,8 +163,9 @@ static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_
         matmul_scale(y, beta);
         return true;
     }
-    matmul_job job = { .compute = (ag_dtype)y->dtype, .a = a, .b = b, .alpha = alpha, .beta = beta,
-                       .y = ag__at(y) };
+    matmul_job job = {
+        .compute = (ag_dtype)y->dtype, .a = a, .b = b, .alpha = alpha, .beta = beta, .y = ag__at(y)
+    };
     matmul_cut(&job);
     if (job.compute != AG_I64)
         job.scratch = ag__gemm_scratch(ag__itemsize(job.compute), job.rows, b->cols, a->cols);
@@ -184,8 +185,8 @@ static bool matmul_run(ag_tensor *out, ag_tensor *m, ag_tensor *a, ag_tensor *b,
 {
     const ag_dtype d = (ag_dtype)out->dtype;
     const ag_dtype compute = d == AG_F64 ? AG_F64 : ag__is_float(d) ? AG_F32 : AG_I64;
-    ag_tensor *y = d == compute ? ag__tensor_ref(out)
-                                : ag__tensor_new(out->c, compute, out->ndim, out->dims);
+    ag_tensor *y =
+        d == compute ? ag__tensor_ref(out) : ag__tensor_new(out->c, compute, out->ndim, out->dims);
     matmul_operand oa = { 0 }, ob = { 0 };
     bool ok = y && matmul_prepare(&oa, a, compute, true) && matmul_prepare(&ob, b, compute, false);
     if (ok && m)
@@ -219,9 +220,10 @@ static bool matmul_check_dtypes(ag_context *c, const char *op, const ag_tensor *
                                 const ag_tensor *b)
 {
     if (a->dtype != b->dtype)
-        return ag_fail(
-            c, AG_ERR_DTYPE, "ag_%s: expected m1 and m2 to have the same dtype, but got: %s != %s",
-            op, matmul_dtype_text((ag_dtype)a->dtype), matmul_dtype_text((ag_dtype)b->dtype));
+        return ag_fail(c, AG_ERR_DTYPE,
+                       "ag_%s: expected m1 and m2 to have the same dtype, but got: %s != %s", op,
+                       matmul_dtype_text((ag_dtype)a->dtype),
+                       matmul_dtype_text((ag_dtype)b->dtype));
     if (a->dtype == AG_BOOL)
         return ag_fail(c, AG_ERR_DTYPE, "ag_%s: matrix products are not implemented for 'Bool'",
                        op);
@@ -235,8 +237,10 @@ static bool matmul_check_rank(const ag__call *call, int operand, const char *wha
     return t->ndim == ndim ||
            ag_fail(call->c, AG_ERR_SHAPE, "ag_%s: %s must be a %s, got a %d-D tensor of shape %s",
                    call->op->name, what,
-                   ndim == 1 ? "vector" : ndim == 2 ? "matrix" : "3D tensor", t->ndim,
-                   ag__shape_string(&text, ag__sizes(t)));
+                   ndim == 1   ? "vector"
+                   : ndim == 2 ? "matrix"
+                               : "3D tensor",
+                   t->ndim, ag__shape_string(&text, ag__sizes(t)));
 }
 
 static bool matmul_set(const ag__call *call, ag__geometry *out, ag_ints shape)
@@ -305,13 +309,19 @@ static bool mm_vjp(ag__rule *r)
     const int64_t *by_columns = r->attrs->i;
     if (ag__wants(r, 0) && !(r->out[0] = matmul_laid_out(g, ag_t(ag__in(r, 1)), by_columns[0])))
         return false;
-    return !ag__wants(r, 1) ||
-           (r->out[1] = matmul_laid_out(ag_t(ag__in(r, 0)), g, by_columns[1]));
+    return !ag__wants(r, 1) || (r->out[1] = matmul_laid_out(ag_t(ag__in(r, 0)), g, by_columns[1]));
 }
 
-const ag__op ag__op_mm = { .name = "mm", .node_name = "MmBackward0", .kind = AG_KIND_BILIN,
-                           .n_in = 2, .n_out = 1, .takes_attrs = true, .infer = mm_infer,
-                           .kernel = matmul_kernel, .needs = matmul_needs, .vjp = mm_vjp };
+const ag__op ag__op_mm = { .name = "mm",
+                           .node_name = "MmBackward0",
+                           .kind = AG_KIND_BILIN,
+                           .n_in = 2,
+                           .n_out = 1,
+                           .takes_attrs = true,
+                           .infer = mm_infer,
+                           .kernel = matmul_kernel,
+                           .needs = matmul_needs,
+                           .vjp = mm_vjp };
 
 ag_tensor *ag_mm(ag_tensor *a, ag_tensor *b)
 {
@@ -344,9 +354,15 @@ static bool bmm_vjp(ag__rule *r)
     return !ag__wants(r, 1) || (r->out[1] = ag_bmm(ag_transpose(ag__in(r, 0), 1, 2), r->g[0]));
 }
 
-const ag__op ag__op_bmm = { .name = "bmm", .node_name = "BmmBackward0", .kind = AG_KIND_BILIN,
-                            .n_in = 2, .n_out = 1, .infer = bmm_infer, .kernel = matmul_kernel,
-                            .needs = matmul_needs, .vjp = bmm_vjp };
+const ag__op ag__op_bmm = { .name = "bmm",
+                            .node_name = "BmmBackward0",
+                            .kind = AG_KIND_BILIN,
+                            .n_in = 2,
+                            .n_out = 1,
+                            .infer = bmm_infer,
+                            .kernel = matmul_kernel,
+                            .needs = matmul_needs,
+                            .vjp = bmm_vjp };
 
 ag_tensor *ag_bmm(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_bmm, a, b, NULL); }
 
@@ -374,9 +390,15 @@ static bool mv_vjp(ag__rule *r)
     return !ag__wants(r, 1) || (r->out[1] = ag_mv(ag_t(ag__in(r, 0)), r->g[0]));
 }
 
-const ag__op ag__op_mv = { .name = "mv", .node_name = "MvBackward0", .kind = AG_KIND_BILIN,
-                           .n_in = 2, .n_out = 1, .infer = mv_infer, .kernel = matmul_kernel,
-                           .needs = matmul_needs, .vjp = mv_vjp };
+const ag__op ag__op_mv = { .name = "mv",
+                           .node_name = "MvBackward0",
+                           .kind = AG_KIND_BILIN,
+                           .n_in = 2,
+                           .n_out = 1,
+                           .infer = mv_infer,
+                           .kernel = matmul_kernel,
+                           .needs = matmul_needs,
+                           .vjp = mv_vjp };
 
 ag_tensor *ag_mv(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_mv, a, b, NULL); }
 
@@ -406,9 +428,15 @@ static bool dot_vjp(ag__rule *r)
     return !ag__wants(r, 1) || (r->out[1] = (ag_mul)(r->g[0], ag__in(r, 0)));
 }
 
-const ag__op ag__op_dot = { .name = "dot", .node_name = "DotBackward0", .kind = AG_KIND_BILIN,
-                            .n_in = 2, .n_out = 1, .infer = dot_infer, .kernel = matmul_kernel,
-                            .needs = matmul_needs, .vjp = dot_vjp };
+const ag__op ag__op_dot = { .name = "dot",
+                            .node_name = "DotBackward0",
+                            .kind = AG_KIND_BILIN,
+                            .n_in = 2,
+                            .n_out = 1,
+                            .infer = dot_infer,
+                            .kernel = matmul_kernel,
+                            .needs = matmul_needs,
+                            .vjp = dot_vjp };
 
 ag_tensor *ag_dot(ag_tensor *a, ag_tensor *b) { return ag__binary(&ag__op_dot, a, b, NULL); }
 
@@ -568,8 +596,9 @@ static ag_tensor *matmul_broadcast(ag_tensor *a, ag_tensor *b)
     a = row ? ag_unsqueeze(a, 0) : a;
     b = col ? ag_unsqueeze(b, 1) : b;
     ag__geometry batch;
-    if (!a || !b || !ag__broadcast(a->c, "matmul", (ag_ints){ a->dims, a->ndim - 2 },
-                                   (ag_ints){ b->dims, b->ndim - 2 }, &batch))
+    if (!a || !b ||
+        !ag__broadcast(a->c, "matmul", (ag_ints){ a->dims, a->ndim - 2 },
+                       (ag_ints){ b->dims, b->ndim - 2 }, &batch))
         return NULL;
     const int64_t rows = a->dims[a->ndim - 2], cols = b->dims[b->ndim - 1];
     int n = batch.ndim;

@@ -67,8 +67,9 @@ static void softmax_exps_block(void *arg, int64_t block, int worker)
     const ag__cut_block b = ag__cut_at(&j->cut, j->l, block);
     const int64_t at = b.from * j->size;
     (void)worker;
-    j->sums[b.part] = (j->wide ? ag__softmax_exps_f64 : ag__softmax_exps_f32)(
-        j->x + at, j->y + at, b.lanes.n, j->top + b.result * j->size, j->is_log);
+    j->sums[b.part] = (j->wide ? ag__softmax_exps_f64
+                               : ag__softmax_exps_f32)(j->x + at, j->y + at, b.lanes.n,
+                                                       j->top + b.result * j->size, j->is_log);
 }
 
 static void softmax_end_block(void *arg, int64_t block, int worker)
@@ -76,8 +77,9 @@ static void softmax_end_block(void *arg, int64_t block, int worker)
     const softmax_job *j = arg;
     const ag__cut_block b = ag__cut_at(&j->cut, j->l, block);
     (void)worker;
-    (j->wide ? ag__softmax_end_f64 : ag__softmax_end_f32)(
-        j->y + b.from * j->size, b.lanes.n, j->sums[b.result * j->cut.chunks], j->is_log);
+    (j->wide ? ag__softmax_end_f64 : ag__softmax_end_f32)(j->y + b.from * j->size, b.lanes.n,
+                                                          j->sums[b.result * j->cut.chunks],
+                                                          j->is_log);
 }
 
 /* Lines that are cut, in three passes: maxima, exponentials with their sums, the end. */
@@ -103,8 +105,12 @@ static bool softmax_cut_lines(ag_context *c, softmax_job *j)
 
 static bool softmax_run(ag_context *c, ag_tensor *y, const ag_tensor *x, ag__lanes l, bool is_log)
 {
-    softmax_job j = { .l = l, .wide = y->dtype == AG_F64, .is_log = is_log, .x = ag__at(x),
-                      .size = (int64_t)ag__itemsize((ag_dtype)y->dtype), .y = ag__at(y) };
+    softmax_job j = { .l = l,
+                      .wide = y->dtype == AG_F64,
+                      .is_log = is_log,
+                      .x = ag__at(x),
+                      .size = (int64_t)ag__itemsize((ag_dtype)y->dtype),
+                      .y = ag__at(y) };
     j.cut = ag__cut_lanes(l, NORM_PART, l.inner == 1);
     if (j.cut.chunks > 1)
         return softmax_cut_lines(c, &j);
@@ -132,10 +138,7 @@ static bool softmax_kernel(const ag__call *call, ag_tensor *const *out)
     return ok;
 }
 
-static unsigned softmax_needs(unsigned wanted)
-{
-    return wanted ? AG_SAVE_OUTPUT : 0;
-}
+static unsigned softmax_needs(unsigned wanted) { return wanted ? AG_SAVE_OUTPUT : 0; }
 
 /* y (g - sum g y) */
 static bool softmax_vjp(ag__rule *r)
@@ -156,14 +159,25 @@ static bool log_softmax_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_softmax = { .name = "softmax", .node_name = "SoftmaxBackward0",
-                                .kind = AG_KIND_GENERAL, .n_in = 1, .n_out = 1, .takes_attrs = true,
-                                .infer = softmax_infer, .kernel = softmax_kernel,
-                                .needs = softmax_needs, .vjp = softmax_vjp };
-const ag__op ag__op_log_softmax = { .name = "log_softmax", .node_name = "LogSoftmaxBackward0",
-                                    .kind = AG_KIND_GENERAL, .n_in = 1, .n_out = 1,
-                                    .takes_attrs = true, .infer = softmax_infer,
-                                    .kernel = softmax_kernel, .needs = softmax_needs,
+const ag__op ag__op_softmax = { .name = "softmax",
+                                .node_name = "SoftmaxBackward0",
+                                .kind = AG_KIND_GENERAL,
+                                .n_in = 1,
+                                .n_out = 1,
+                                .takes_attrs = true,
+                                .infer = softmax_infer,
+                                .kernel = softmax_kernel,
+                                .needs = softmax_needs,
+                                .vjp = softmax_vjp };
+const ag__op ag__op_log_softmax = { .name = "log_softmax",
+                                    .node_name = "LogSoftmaxBackward0",
+                                    .kind = AG_KIND_GENERAL,
+                                    .n_in = 1,
+                                    .n_out = 1,
+                                    .takes_attrs = true,
+                                    .infer = softmax_infer,
+                                    .kernel = softmax_kernel,
+                                    .needs = softmax_needs,
                                     .vjp = log_softmax_vjp };
 
 static ag_tensor *softmax_call(const ag__op *op, const char *name, ag_tensor *x, int dim,
@@ -260,10 +274,15 @@ static bool layer_norm_kernel(const ag__call *call, ag_tensor *const *out)
             ok = (in[i] = norm_ready(call->in[i], d)) != NULL;
     if (ok) {
         const int64_t rows = out[1]->numel, n = rows ? y->numel / rows : 0;
-        layer_norm_job j = { .l = { rows, n, 1, 1, 1 }, .wide = d == AG_F64,
-                             .size = (int64_t)ag__itemsize(d), .x = ag__at(in[0]),
-                             .w = in[1] ? ag__at(in[1]) : NULL, .b = in[2] ? ag__at(in[2]) : NULL,
-                             .y = ag__at(y), .means = ag__at(out[1]), .rstds = ag__at(out[2]),
+        layer_norm_job j = { .l = { rows, n, 1, 1, 1 },
+                             .wide = d == AG_F64,
+                             .size = (int64_t)ag__itemsize(d),
+                             .x = ag__at(in[0]),
+                             .w = in[1] ? ag__at(in[1]) : NULL,
+                             .b = in[2] ? ag__at(in[2]) : NULL,
+                             .y = ag__at(y),
+                             .means = ag__at(out[1]),
+                             .rstds = ag__at(out[2]),
                              .eps = call->attrs->p };
         j.cut = ag__cut_lanes(j.l, NORM_PART, false);
         ag__parallel(call->c, j.cut.blocks, layer_norm_block, &j);
@@ -326,10 +345,16 @@ static bool layer_norm_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_layer_norm = { .name = "layer_norm", .node_name = "NativeLayerNormBackward0",
-                                   .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 3,
-                                   .takes_attrs = true, .optional = 6, .infer = layer_norm_infer,
-                                   .kernel = layer_norm_kernel, .needs = layer_norm_needs,
+const ag__op ag__op_layer_norm = { .name = "layer_norm",
+                                   .node_name = "NativeLayerNormBackward0",
+                                   .kind = AG_KIND_GENERAL,
+                                   .n_in = 3,
+                                   .n_out = 3,
+                                   .takes_attrs = true,
+                                   .optional = 6,
+                                   .infer = layer_norm_infer,
+                                   .kernel = layer_norm_kernel,
+                                   .needs = layer_norm_needs,
                                    .vjp = layer_norm_vjp };
 
 ag_tensor *ag_layer_norm(ag_tensor *x, int n_trailing_dims, ag_tensor *weight, ag_tensor *bias,

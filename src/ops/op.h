@@ -21,8 +21,15 @@ typedef struct {
     int64_t list[AG_MAX_DIMS];
 } ag__attrs;
 
-typedef enum { AG_KIND_UNARY, AG_KIND_BINARY, AG_KIND_TERNARY, AG_KIND_LINEAR, AG_KIND_BILIN,
-               AG_KIND_GENERAL, AG_KIND_NODIFF } ag__kind;
+typedef enum {
+    AG_KIND_UNARY,
+    AG_KIND_BINARY,
+    AG_KIND_TERNARY,
+    AG_KIND_LINEAR,
+    AG_KIND_BILIN,
+    AG_KIND_GENERAL,
+    AG_KIND_NODIFF
+} ag__kind;
 
 struct ag__op;
 typedef struct {
@@ -44,14 +51,14 @@ typedef struct {
 } ag__rule;
 
 typedef struct ag__op {
-    const char *name;      /* "mul" */
-    const char *node_name; /* "MulBackward0": PyTorch's */
+    const char *name;           /* "mul" */
+    const char *node_name;      /* "MulBackward0": PyTorch's */
     const char *node_name_dims; /* what it is called when dims were given; NULL: the same */
     ag__kind kind;
-    int n_in;  /* -1: any number */
-    int n_out; /* 1 to AG_MAX_OUTPUTS */
-    bool is_view;     /* infer gives strides and offset over in[0], there is no kernel */
-    bool takes_attrs; /* the node keeps them */
+    int n_in;          /* -1: any number */
+    int n_out;         /* 1 to AG_MAX_OUTPUTS */
+    bool is_view;      /* infer gives strides and offset over in[0], there is no kernel */
+    bool takes_attrs;  /* the node keeps them */
     unsigned optional; /* bit i: input i may be NULL */
     /* Fills out[j] for every output; false with an error. */
     bool (*infer)(const ag__call *call, ag__geometry *out);

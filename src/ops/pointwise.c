@@ -31,9 +31,10 @@ static int promote_rank(const ag_tensor *t)
 
 static ag_dtype promote_same(ag_dtype a, ag_dtype b)
 {
-    static const uint8_t width[] = { [AG_F32] = 4, [AG_F64] = 5, [AG_F16] = 3, [AG_BF16] = 3,
-                                     [AG_I8] = 1, [AG_U8] = 1, [AG_I16] = 2, [AG_I32] = 3,
-                                     [AG_I64] = 4, [AG_BOOL] = 0 };
+    static const uint8_t width[] = {
+        [AG_F32] = 4, [AG_F64] = 5, [AG_F16] = 3, [AG_BF16] = 3, [AG_I8] = 1,
+        [AG_U8] = 1,  [AG_I16] = 2, [AG_I32] = 3, [AG_I64] = 4,  [AG_BOOL] = 0
+    };
     if (a == b)
         return a;
     if (width[a] != width[b])
@@ -109,11 +110,12 @@ bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geom
         const int64_t sa = i <= a.n ? a.data[a.n - i] : 1, sb = i <= b.n ? b.data[b.n - i] : 1;
         ag__shape_text ta, tb;
         if (sa != sb && sa != 1 && sb != 1)
-            return ag_fail(c, AG_ERR_SHAPE,
-                           "ag_%s: The size of tensor a (%lld) must match the size of tensor b (%lld) "
-                           "at non-singleton dimension %d; the shapes are %s and %s",
-                           op, (long long)sa, (long long)sb, out->ndim - i,
-                           ag__shape_string(&ta, a), ag__shape_string(&tb, b));
+            return ag_fail(
+                c, AG_ERR_SHAPE,
+                "ag_%s: The size of tensor a (%lld) must match the size of tensor b (%lld) "
+                "at non-singleton dimension %d; the shapes are %s and %s",
+                op, (long long)sa, (long long)sb, out->ndim - i, ag__shape_string(&ta, a),
+                ag__shape_string(&tb, b));
         out->shape[out->ndim - i] = sa == 1 ? sb : sa;
     }
     return true;
@@ -129,25 +131,21 @@ static bool pointwise_takes_bool(const ag__call *call)
         return true;
     switch (call->op->pointwise->index) {
     case AG_OP_sub:
-        message = first && second
-                      ? "Subtraction, the `-` operator, with two bool tensors is not supported. Use "
-                        "ag_ne or ag_logical_not instead."
-                      : "Subtraction, the `-` operator, with a bool tensor is not supported. If you "
-                        "are trying to invert a mask, use ag_logical_not instead.";
+        message =
+            first && second
+                ? "Subtraction, the `-` operator, with two bool tensors is not supported. Use "
+                  "ag_ne or ag_logical_not instead."
+                : "Subtraction, the `-` operator, with a bool tensor is not supported. If you "
+                  "are trying to invert a mask, use ag_logical_not instead.";
         break;
     case AG_OP_neg:
         message = "Negation, the `-` operator, on a bool tensor is not supported. Use "
                   "ag_logical_not instead.";
         break;
-    case AG_OP_relu:
-        message = "Boolean inputs not supported for relu";
-        break;
-    case AG_OP_hardtanh:
-        message = "Bool inputs not supported for hardtanh";
-        break;
+    case AG_OP_relu: message = "Boolean inputs not supported for relu"; break;
+    case AG_OP_hardtanh: message = "Bool inputs not supported for hardtanh"; break;
     }
-    return !message ||
-           ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: %s", call->op->name, message);
+    return !message || ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: %s", call->op->name, message);
 }
 
 /* lerp does not promote: operands are of one dtype, but for numbers and a 0-dim weight. */
@@ -191,8 +189,8 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
                    (call->op->pointwise->index == AG_OP_lerp && !pointwise_lerp_fits(call))))
         return false;
     grows = grows || ag__itemsize(out->dtype) > ag__itemsize((ag_dtype)first->dtype);
-    return !grows || ag__check_shape(call->c, call->op->name, (ag_ints){ out->shape, out->ndim },
-                                     out->dtype);
+    return !grows ||
+           ag__check_shape(call->c, call->op->name, (ag_ints){ out->shape, out->ndim }, out->dtype);
 }
 
 /* ---- values ---- */
@@ -231,8 +229,8 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
         pointwise_one(loops->value[out[0]->dtype == AG_F64], out[0],
                       (const ag_tensor *const *)call->in, call->n_in, call->attrs))
         return true;
-    const ag_dtype compute = pointwise_compute(
-        row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
+    const ag_dtype compute =
+        pointwise_compute(row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
     const int type = pointwise_loop_type(compute);
     ag__walk w;
     ag__walk_init(&w, loops->value[type], set->lanes[type], compute,
@@ -273,8 +271,7 @@ static ag_tensor *pointwise_fused(const ag__rule *r, int k)
     if (out->numel == 1 && pointwise_one(loop, out, in, 5, r->attrs))
         return out;
     ag__walk w;
-    ag__walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs,
-                  pointwise_part(row));
+    ag__walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs, pointwise_part(row));
     for (int i = 0; i < 5; i++)
         ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL, compute);
     ag__walk_run(&w, r->c);

@@ -8,14 +8,14 @@ typedef ag_tensor *ag__compose(const ag__attrs *attrs, ag_tensor *pg, ag_tensor 
                                ag_tensor *pc, ag_tensor *py);
 
 typedef struct ag__pointwise {
-    int index;             /* AG_OP_...: the row's loops */
-    bool keeps_integers;   /* class N */
-    bool predicate;        /* the result is bool */
-    unsigned needs[3];     /* per gradient: NEEDS_A | ... of ops/readings/needs.h */
-    int cost;              /* arithmetic operations of the value */
+    int index;               /* AG_OP_...: the row's loops */
+    bool keeps_integers;     /* class N */
+    bool predicate;          /* the result is bool */
+    unsigned needs[3];       /* per gradient: NEEDS_A | ... of ops/readings/needs.h */
+    int cost;                /* arithmetic operations of the value */
     const char *const *text; /* C source of the value and of each gradient */
     ag__compose *compose[3]; /* the gradients as operations */
-    double lo, hi;         /* domain for tests */
+    double lo, hi;           /* domain for tests */
 } ag__pointwise;
 
 bool ag__pointwise_infer(const ag__call *call, ag__geometry *out);

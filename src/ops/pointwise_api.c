@@ -7,13 +7,17 @@
 #include <math.h>
 
 #define UNARY(name, ...)                                                                           \
-    ag_tensor *(ag_##name)(ag_tensor *x) { return ag__unary(ag__ops[AG_OP_##name], x, NULL); }
+    ag_tensor *(ag_##name)(ag_tensor * x) { return ag__unary(ag__ops[AG_OP_##name], x, NULL); }
 #define BINARY(name, ...)                                                                          \
-    ag_tensor *(ag_##name)(ag_tensor *a, ag_tensor *b)                                             \
-    { return ag__binary(ag__ops[AG_OP_##name], a, b, NULL); }
+    ag_tensor *(ag_##name)(ag_tensor * a, ag_tensor * b)                                           \
+    {                                                                                              \
+        return ag__binary(ag__ops[AG_OP_##name], a, b, NULL);                                      \
+    }
 #define TERNARY(name, ...)                                                                         \
-    ag_tensor *(ag_##name)(ag_tensor *a, ag_tensor *b, ag_tensor *w)                               \
-    { return ag__run1(ag__ops[AG_OP_##name], (ag_tensor *[]){ a, b, w }, 3, NULL); }
+    ag_tensor *(ag_##name)(ag_tensor * a, ag_tensor * b, ag_tensor * w)                            \
+    {                                                                                              \
+        return ag__run1(ag__ops[AG_OP_##name], (ag_tensor *[]){ a, b, w }, 3, NULL);               \
+    }
 #define UNARY_OWN(...)
 #define BINARY_OWN(...)
 #define TERNARY_OWN(...)
@@ -34,7 +38,10 @@ static ag_tensor *api_with(int op, ag_tensor *x, double p, double q)
     return ag__unary(ag__ops[op], x, &attrs);
 }
 
-ag_tensor *ag_leaky_relu(ag_tensor *x, double slope) { return api_with(AG_OP_leaky_relu, x, slope, 0); }
+ag_tensor *ag_leaky_relu(ag_tensor *x, double slope)
+{
+    return api_with(AG_OP_leaky_relu, x, slope, 0);
+}
 ag_tensor *ag_elu(ag_tensor *x, double alpha) { return api_with(AG_OP_elu, x, alpha, 0); }
 ag_tensor *ag_celu(ag_tensor *x, double alpha)
 {
@@ -66,7 +73,8 @@ ag_tensor *ag__sinc2(ag_tensor *x) { return api_with(AG_OP_sinc2, x, 0, 0); }
 ag_tensor *ag_polygamma(int n, ag_tensor *x)
 {
     if (x && n < 0)
-        return ag__fail(x->c, AG_ERR_VALUE, "ag_polygamma: polygamma(n, x) does not support negative n");
+        return ag__fail(x->c, AG_ERR_VALUE,
+                        "ag_polygamma: polygamma(n, x) does not support negative n");
     return api_with(AG_OP_polygamma, x, n, 0);
 }
 
@@ -113,10 +121,11 @@ ag_tensor *(ag_pow)(ag_tensor *a, ag_tensor *b)
 ag_tensor *(ag_where)(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
 {
     if (cond && cond->dtype != AG_BOOL && cond->dtype != AG_U8 && !(cond->flags & AG_T_NUMBER))
-        return ag__fail(cond->c, AG_ERR_DTYPE,
-                        "ag_where: where expected condition to be a boolean tensor, but got a tensor "
-                        "with dtype %s",
-                        ag_dtype_name((ag_dtype)cond->dtype));
+        return ag__fail(
+            cond->c, AG_ERR_DTYPE,
+            "ag_where: where expected condition to be a boolean tensor, but got a tensor "
+            "with dtype %s",
+            ag_dtype_name((ag_dtype)cond->dtype));
     return ag__run1(ag__ops[AG_OP_where], (ag_tensor *[]){ cond, a, b }, 3, NULL);
 }
 
@@ -130,8 +139,10 @@ static ag_tensor *api_operand(ag_operand o, const ag_tensor *t)
     if (!t)
         return NULL;
     const bool same = t->dtype == AG_F32 || t->dtype == AG_F64; /* saves a conversion */
-    return ag__tensor_number(t->c, o.number, same ? (ag_dtype)t->dtype
-                                             : o.kind == AG_OPERAND_INTEGER ? AG_I64 : AG_F64);
+    return ag__tensor_number(t->c, o.number,
+                             same                           ? (ag_dtype)t->dtype
+                             : o.kind == AG_OPERAND_INTEGER ? AG_I64
+                                                            : AG_F64);
 }
 
 /* False for a number that has no tensor yet: there was no memory, or no tensor beside it. A NULL tensor

@@ -82,7 +82,8 @@ static int64_t reduce_rule_count(const ag__rule *r)
 static ag_tensor *reduce_likewise(const ag__rule *r, ag_tensor *x,
                                   ag_tensor *(*reduction)(ag_tensor *, const ag_reduce_options *))
 {
-    const ag_reduce_options options = { .size = sizeof options, .keepdim = true,
+    const ag_reduce_options options = { .size = sizeof options,
+                                        .keepdim = true,
                                         .dims = { r->attrs->list, r->attrs->n } };
     return reduction(x, &options);
 }
@@ -239,14 +240,26 @@ static bool mean_vjp(ag__rule *r)
     return (r->out[0] = g ? ag_expand(g, ag__in_shape(r, 0)) : NULL) != NULL;
 }
 
-const ag__op ag__op_sum = { .name = "sum", .node_name = "SumBackward0",
-                            .node_name_dims = "SumBackward1", .kind = AG_KIND_LINEAR, .n_in = 1,
-                            .n_out = 1, .takes_attrs = true, .infer = sum_infer,
-                            .kernel = sum_kernel, .vjp = sum_vjp };
-const ag__op ag__op_mean = { .name = "mean", .node_name = "MeanBackward0",
-                             .node_name_dims = "MeanBackward1", .kind = AG_KIND_LINEAR, .n_in = 1,
-                             .n_out = 1, .takes_attrs = true, .infer = mean_infer,
-                             .kernel = mean_kernel, .vjp = mean_vjp };
+const ag__op ag__op_sum = { .name = "sum",
+                            .node_name = "SumBackward0",
+                            .node_name_dims = "SumBackward1",
+                            .kind = AG_KIND_LINEAR,
+                            .n_in = 1,
+                            .n_out = 1,
+                            .takes_attrs = true,
+                            .infer = sum_infer,
+                            .kernel = sum_kernel,
+                            .vjp = sum_vjp };
+const ag__op ag__op_mean = { .name = "mean",
+                             .node_name = "MeanBackward0",
+                             .node_name_dims = "MeanBackward1",
+                             .kind = AG_KIND_LINEAR,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .takes_attrs = true,
+                             .infer = mean_infer,
+                             .kernel = mean_kernel,
+                             .vjp = mean_vjp };
 
 ag_tensor *(ag_sum)(ag_tensor *x, const ag_reduce_options *o)
 {
@@ -325,10 +338,17 @@ static bool prod_vjp(ag__rule *r)
     return (r->out[0] = spread ? ag_permute(spread, (ag_ints){ back, n }) : NULL) != NULL;
 }
 
-const ag__op ag__op_prod = { .name = "prod", .node_name = "ProdBackward0",
-                             .node_name_dims = "ProdBackward1", .kind = AG_KIND_GENERAL,
-                             .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = sum_infer,
-                             .kernel = prod_kernel, .needs = reduce_needs_x, .vjp = prod_vjp };
+const ag__op ag__op_prod = { .name = "prod",
+                             .node_name = "ProdBackward0",
+                             .node_name_dims = "ProdBackward1",
+                             .kind = AG_KIND_GENERAL,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .takes_attrs = true,
+                             .infer = sum_infer,
+                             .kernel = prod_kernel,
+                             .needs = reduce_needs_x,
+                             .vjp = prod_vjp };
 
 ag_tensor *(ag_prod)(ag_tensor *x, const ag_reduce_options *o)
 {
@@ -485,12 +505,26 @@ static bool std_vjp(ag__rule *r)
     return (r->out[0] = var_gradient(r, g_var)) != NULL;
 }
 
-const ag__op ag__op_var = { .name = "var", .node_name = "VarBackward0", .kind = AG_KIND_GENERAL,
-                            .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = var_infer,
-                            .kernel = var_kernel, .needs = reduce_needs_x, .vjp = var_vjp };
-const ag__op ag__op_std = { .name = "std", .node_name = "StdBackward0", .kind = AG_KIND_GENERAL,
-                            .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = var_infer,
-                            .kernel = std_kernel, .needs = reduce_needs_both, .vjp = std_vjp };
+const ag__op ag__op_var = { .name = "var",
+                            .node_name = "VarBackward0",
+                            .kind = AG_KIND_GENERAL,
+                            .n_in = 1,
+                            .n_out = 1,
+                            .takes_attrs = true,
+                            .infer = var_infer,
+                            .kernel = var_kernel,
+                            .needs = reduce_needs_x,
+                            .vjp = var_vjp };
+const ag__op ag__op_std = { .name = "std",
+                            .node_name = "StdBackward0",
+                            .kind = AG_KIND_GENERAL,
+                            .n_in = 1,
+                            .n_out = 1,
+                            .takes_attrs = true,
+                            .infer = var_infer,
+                            .kernel = std_kernel,
+                            .needs = reduce_needs_both,
+                            .vjp = std_vjp };
 
 ag_tensor *(ag_var)(ag_tensor *x, const ag_reduce_options *o)
 {
@@ -526,10 +560,15 @@ static bool logsumexp_vjp(ag__rule *r)
     return (r->out[0] = share ? ag_mul(share, weights) : NULL) != NULL;
 }
 
-const ag__op ag__op_logsumexp = { .name = "logsumexp", .node_name = "LogsumexpBackward0",
-                                  .kind = AG_KIND_GENERAL, .n_in = 1, .n_out = 1,
-                                  .takes_attrs = true, .infer = logsumexp_infer,
-                                  .kernel = logsumexp_kernel, .needs = reduce_needs_both,
+const ag__op ag__op_logsumexp = { .name = "logsumexp",
+                                  .node_name = "LogsumexpBackward0",
+                                  .kind = AG_KIND_GENERAL,
+                                  .n_in = 1,
+                                  .n_out = 1,
+                                  .takes_attrs = true,
+                                  .infer = logsumexp_infer,
+                                  .kernel = logsumexp_kernel,
+                                  .needs = reduce_needs_both,
                                   .vjp = logsumexp_vjp };
 
 ag_tensor *(ag_logsumexp)(ag_tensor *x, const ag_reduce_options *o)

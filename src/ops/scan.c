@@ -89,9 +89,15 @@ static bool cumsum_vjp(ag__rule *r)
     return (r->out[0] = t ? ag_flip(t, AG_DIMS(dim)) : NULL) != NULL;
 }
 
-const ag__op ag__op_cumsum = { .name = "cumsum", .node_name = "CumsumBackward0",
-                               .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .takes_attrs = true,
-                               .infer = scan_infer, .kernel = cumsum_kernel, .vjp = cumsum_vjp };
+const ag__op ag__op_cumsum = { .name = "cumsum",
+                               .node_name = "CumsumBackward0",
+                               .kind = AG_KIND_LINEAR,
+                               .n_in = 1,
+                               .n_out = 1,
+                               .takes_attrs = true,
+                               .infer = scan_infer,
+                               .kernel = cumsum_kernel,
+                               .vjp = cumsum_vjp };
 
 ag_tensor *ag_cumsum(ag_tensor *x, int dim)
 {
@@ -150,16 +156,26 @@ static bool logcumsumexp_jvp_vjp(ag__rule *r)
     return !ag__wants(r, 2) || (r->out[2] = down ? ag_neg(down) : NULL);
 }
 
-const ag__op ag__op_logcumsumexp_backward = {
-    .name = "logcumsumexp_backward", .node_name = "LogcumsumexpBackwardBackward0",
-    .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 1, .takes_attrs = true, .infer = scan_float_infer,
-    .kernel = logcumsumexp_vjp_kernel, .needs = scan_needs_weights, .vjp = logcumsumexp_backward_vjp
-};
-const ag__op ag__op_logcumsumexp_jvp = {
-    .name = "logcumsumexp_jvp", .node_name = "LogcumsumexpJvpBackward0",
-    .kind = AG_KIND_GENERAL, .n_in = 3, .n_out = 1, .takes_attrs = true, .infer = scan_float_infer,
-    .kernel = logcumsumexp_jvp_kernel, .needs = scan_needs_weights, .vjp = logcumsumexp_jvp_vjp
-};
+const ag__op ag__op_logcumsumexp_backward = { .name = "logcumsumexp_backward",
+                                              .node_name = "LogcumsumexpBackwardBackward0",
+                                              .kind = AG_KIND_GENERAL,
+                                              .n_in = 3,
+                                              .n_out = 1,
+                                              .takes_attrs = true,
+                                              .infer = scan_float_infer,
+                                              .kernel = logcumsumexp_vjp_kernel,
+                                              .needs = scan_needs_weights,
+                                              .vjp = logcumsumexp_backward_vjp };
+const ag__op ag__op_logcumsumexp_jvp = { .name = "logcumsumexp_jvp",
+                                         .node_name = "LogcumsumexpJvpBackward0",
+                                         .kind = AG_KIND_GENERAL,
+                                         .n_in = 3,
+                                         .n_out = 1,
+                                         .takes_attrs = true,
+                                         .infer = scan_float_infer,
+                                         .kernel = logcumsumexp_jvp_kernel,
+                                         .needs = scan_needs_weights,
+                                         .vjp = logcumsumexp_jvp_vjp };
 
 static bool logcumsumexp_vjp(ag__rule *r)
 {
@@ -171,11 +187,16 @@ static bool logcumsumexp_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_logcumsumexp = {
-    .name = "logcumsumexp", .node_name = "LogcumsumexpBackward0", .kind = AG_KIND_GENERAL,
-    .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = scan_float_infer,
-    .kernel = logcumsumexp_kernel, .needs = scan_needs_both, .vjp = logcumsumexp_vjp
-};
+const ag__op ag__op_logcumsumexp = { .name = "logcumsumexp",
+                                     .node_name = "LogcumsumexpBackward0",
+                                     .kind = AG_KIND_GENERAL,
+                                     .n_in = 1,
+                                     .n_out = 1,
+                                     .takes_attrs = true,
+                                     .infer = scan_float_infer,
+                                     .kernel = logcumsumexp_kernel,
+                                     .needs = scan_needs_both,
+                                     .vjp = logcumsumexp_vjp };
 
 ag_tensor *ag_logcumsumexp(ag_tensor *x, int dim)
 {

@@ -48,8 +48,10 @@ static bool view_list(ag_tensor *x, const char *name, ag_ints list, ag__attrs *a
     if (!x)
         return false;
     if (list.n < 0 || list.n > AG_MAX_DIMS)
-        return ag_fail(x->c, AG_ERR_SHAPE, "ag_%s: got a list of %d numbers; tensors have 0 to %d "
-                       "dimensions", name, list.n, AG_MAX_DIMS);
+        return ag_fail(x->c, AG_ERR_SHAPE,
+                       "ag_%s: got a list of %d numbers; tensors have 0 to %d "
+                       "dimensions",
+                       name, list.n, AG_MAX_DIMS);
     if (list.n > 0 && !list.data)
         return ag_fail(x->c, AG_ERR_VALUE, "ag_%s: the list of sizes or dims is NULL", name);
     for (int i = 0; i < list.n; i++)
@@ -75,8 +77,10 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
     for (int i = 0; i < wanted.n; i++) {
         const int64_t size = wanted.data[i];
         if (size < -1)
-            return ag_fail(x->c, AG_ERR_SHAPE, "ag_%s: invalid shape dimension %lld at index %d of "
-                           "shape %s", name, (long long)size, i, ag__shape_string(&text, wanted));
+            return ag_fail(x->c, AG_ERR_SHAPE,
+                           "ag_%s: invalid shape dimension %lld at index %d of "
+                           "shape %s",
+                           name, (long long)size, i, ag__shape_string(&text, wanted));
         if (size == -1 && hole >= 0)
             return ag_fail(x->c, AG_ERR_SHAPE, "ag_%s: only one dimension can be inferred", name);
         zero = zero || size == 0;
@@ -151,13 +155,23 @@ static bool view_vjp(ag__rule *r)
     return (r->out[0] = ag_reshape(r->g[0], ag__in_shape(r, 0))) != NULL;
 }
 
-const ag__op ag__op_view = { .name = "view", .node_name = "ViewBackward0", .kind = AG_KIND_LINEAR,
-                             .n_in = 1, .n_out = 1, .is_view = true, .infer = view_infer,
+const ag__op ag__op_view = { .name = "view",
+                             .node_name = "ViewBackward0",
+                             .kind = AG_KIND_LINEAR,
+                             .n_in = 1,
+                             .n_out = 1,
+                             .is_view = true,
+                             .infer = view_infer,
                              .vjp = view_vjp };
 /* The same under the name that PyTorch gives it where nobody has the operand: see ag__unsafe_view. */
-const ag__op ag__op_unsafe_view = { .name = "reshape", .node_name = "UnsafeViewBackward0",
-                                    .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                                    .infer = view_infer, .vjp = view_vjp };
+const ag__op ag__op_unsafe_view = { .name = "reshape",
+                                    .node_name = "UnsafeViewBackward0",
+                                    .kind = AG_KIND_LINEAR,
+                                    .n_in = 1,
+                                    .n_out = 1,
+                                    .is_view = true,
+                                    .infer = view_infer,
+                                    .vjp = view_vjp };
 
 ag_tensor *ag_view(ag_tensor *x, ag_ints shape) { return view_call(&ag__op_view, x, shape); }
 
@@ -261,9 +275,14 @@ static bool expand_vjp(ag__rule *r)
     return (r->out[0] = ag__sum_to(r->g[0], ag__in_shape(r, 0))) != NULL;
 }
 
-const ag__op ag__op_expand = { .name = "expand", .node_name = "ExpandBackward0",
-                               .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                               .infer = expand_infer, .vjp = expand_vjp };
+const ag__op ag__op_expand = { .name = "expand",
+                               .node_name = "ExpandBackward0",
+                               .kind = AG_KIND_LINEAR,
+                               .n_in = 1,
+                               .n_out = 1,
+                               .is_view = true,
+                               .infer = expand_infer,
+                               .vjp = expand_vjp };
 
 ag_tensor *ag_expand(ag_tensor *x, ag_ints shape) { return view_call(&ag__op_expand, x, shape); }
 
@@ -339,15 +358,32 @@ static bool t_infer(const ag__call *call, ag__geometry *out)
 }
 static bool t_vjp(ag__rule *r) { return (r->out[0] = ag_t(r->g[0])) != NULL; }
 
-const ag__op ag__op_permute = { .name = "permute", .node_name = "PermuteBackward0",
-                                .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                                .takes_attrs = true, .infer = permute_infer, .vjp = permute_vjp };
-const ag__op ag__op_transpose = { .name = "transpose", .node_name = "TransposeBackward0",
-                                  .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                                  .takes_attrs = true, .infer = transpose_infer,
+const ag__op ag__op_permute = { .name = "permute",
+                                .node_name = "PermuteBackward0",
+                                .kind = AG_KIND_LINEAR,
+                                .n_in = 1,
+                                .n_out = 1,
+                                .is_view = true,
+                                .takes_attrs = true,
+                                .infer = permute_infer,
+                                .vjp = permute_vjp };
+const ag__op ag__op_transpose = { .name = "transpose",
+                                  .node_name = "TransposeBackward0",
+                                  .kind = AG_KIND_LINEAR,
+                                  .n_in = 1,
+                                  .n_out = 1,
+                                  .is_view = true,
+                                  .takes_attrs = true,
+                                  .infer = transpose_infer,
                                   .vjp = transpose_vjp };
-const ag__op ag__op_t = { .name = "t", .node_name = "TBackward0", .kind = AG_KIND_LINEAR, .n_in = 1,
-                          .n_out = 1, .is_view = true, .infer = t_infer, .vjp = t_vjp };
+const ag__op ag__op_t = { .name = "t",
+                          .node_name = "TBackward0",
+                          .kind = AG_KIND_LINEAR,
+                          .n_in = 1,
+                          .n_out = 1,
+                          .is_view = true,
+                          .infer = t_infer,
+                          .vjp = t_vjp };
 
 ag_tensor *ag_permute(ag_tensor *x, ag_ints dims) { return view_call(&ag__op_permute, x, dims); }
 ag_tensor *ag_t(ag_tensor *x) { return ag__unary(&ag__op_t, x, NULL); }
@@ -383,8 +419,10 @@ static bool unsqueeze_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0];
     if (x->ndim == AG_MAX_DIMS)
-        return ag_fail(call->c, AG_ERR_SHAPE, "ag_unsqueeze: the tensor has %d dimensions already, "
-                       "the most there are", AG_MAX_DIMS);
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_unsqueeze: the tensor has %d dimensions already, "
+                       "the most there are",
+                       AG_MAX_DIMS);
     const int d = ag__op_dim(call->c, "unsqueeze", call->attrs->i[0], x->ndim + 1);
     if (d < 0)
         return false;
@@ -397,12 +435,23 @@ static bool unsqueeze_vjp(ag__rule *r)
     return (r->out[0] = ag_squeeze(r->g[0], (int)r->attrs->i[0])) != NULL;
 }
 
-const ag__op ag__op_squeeze = { .name = "squeeze", .node_name = "SqueezeBackward1",
-                                .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                                .takes_attrs = true, .infer = squeeze_infer, .vjp = squeeze_vjp };
-const ag__op ag__op_unsqueeze = { .name = "unsqueeze", .node_name = "UnsqueezeBackward0",
-                                  .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                                  .takes_attrs = true, .infer = unsqueeze_infer,
+const ag__op ag__op_squeeze = { .name = "squeeze",
+                                .node_name = "SqueezeBackward1",
+                                .kind = AG_KIND_LINEAR,
+                                .n_in = 1,
+                                .n_out = 1,
+                                .is_view = true,
+                                .takes_attrs = true,
+                                .infer = squeeze_infer,
+                                .vjp = squeeze_vjp };
+const ag__op ag__op_unsqueeze = { .name = "unsqueeze",
+                                  .node_name = "UnsqueezeBackward0",
+                                  .kind = AG_KIND_LINEAR,
+                                  .n_in = 1,
+                                  .n_out = 1,
+                                  .is_view = true,
+                                  .takes_attrs = true,
+                                  .infer = unsqueeze_infer,
                                   .vjp = unsqueeze_vjp };
 
 ag_tensor *ag_squeeze(ag_tensor *x, int dim)
@@ -528,16 +577,24 @@ static bool slice_backward_vjp(ag__rule *r)
     return r->out[0] != NULL;
 }
 
-const ag__op ag__op_select_backward = {
-    .name = "select_backward", .node_name = "SelectBackwardBackward0", .kind = AG_KIND_LINEAR,
-    .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = part_backward_infer,
-    .kernel = select_backward_kernel, .vjp = select_backward_vjp
-};
-const ag__op ag__op_slice_backward = {
-    .name = "slice_backward", .node_name = "SliceBackwardBackward0", .kind = AG_KIND_LINEAR,
-    .n_in = 1, .n_out = 1, .takes_attrs = true, .infer = part_backward_infer,
-    .kernel = slice_backward_kernel, .vjp = slice_backward_vjp
-};
+const ag__op ag__op_select_backward = { .name = "select_backward",
+                                        .node_name = "SelectBackwardBackward0",
+                                        .kind = AG_KIND_LINEAR,
+                                        .n_in = 1,
+                                        .n_out = 1,
+                                        .takes_attrs = true,
+                                        .infer = part_backward_infer,
+                                        .kernel = select_backward_kernel,
+                                        .vjp = select_backward_vjp };
+const ag__op ag__op_slice_backward = { .name = "slice_backward",
+                                       .node_name = "SliceBackwardBackward0",
+                                       .kind = AG_KIND_LINEAR,
+                                       .n_in = 1,
+                                       .n_out = 1,
+                                       .takes_attrs = true,
+                                       .infer = part_backward_infer,
+                                       .kernel = slice_backward_kernel,
+                                       .vjp = slice_backward_vjp };
 
 static bool select_vjp(ag__rule *r)
 {
@@ -548,12 +605,24 @@ static bool slice_vjp(ag__rule *r)
     return (r->out[0] = part_backward(r, &ag__op_slice_backward)) != NULL;
 }
 
-const ag__op ag__op_select = { .name = "select", .node_name = "SelectBackward0",
-                               .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                               .takes_attrs = true, .infer = select_infer, .vjp = select_vjp };
-const ag__op ag__op_slice = { .name = "slice", .node_name = "SliceBackward0",
-                              .kind = AG_KIND_LINEAR, .n_in = 1, .n_out = 1, .is_view = true,
-                              .takes_attrs = true, .infer = slice_infer, .vjp = slice_vjp };
+const ag__op ag__op_select = { .name = "select",
+                               .node_name = "SelectBackward0",
+                               .kind = AG_KIND_LINEAR,
+                               .n_in = 1,
+                               .n_out = 1,
+                               .is_view = true,
+                               .takes_attrs = true,
+                               .infer = select_infer,
+                               .vjp = select_vjp };
+const ag__op ag__op_slice = { .name = "slice",
+                              .node_name = "SliceBackward0",
+                              .kind = AG_KIND_LINEAR,
+                              .n_in = 1,
+                              .n_out = 1,
+                              .is_view = true,
+                              .takes_attrs = true,
+                              .infer = slice_infer,
+                              .vjp = slice_vjp };
 
 ag_tensor *ag_select(ag_tensor *x, int dim, int64_t i)
 {

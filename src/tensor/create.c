@@ -118,7 +118,8 @@ ag_tensor *ag_from_memory(ag_context *c, void *data, ag_dtype dtype, ag_ints sha
     if (!data && numel > 0)
         return ag__fail(c, AG_ERR_VALUE, "ag_from_memory: data is NULL");
     if ((uintptr_t)data % ag__itemsize(dtype))
-        return ag__fail(c, AG_ERR_VALUE, "ag_from_memory: data is not aligned to the %zu bytes of %s",
+        return ag__fail(c, AG_ERR_VALUE,
+                        "ag_from_memory: data is not aligned to the %zu bytes of %s",
                         ag__itemsize(dtype), ag_dtype_name(dtype));
     ag__foreign *f = ag__foreign_new(c, data);
     ag_tensor *t = f ? ag__tensor_foreign(c, dtype, shape.n, shape.data, f) : NULL;
@@ -140,18 +141,20 @@ ag_tensor *(ag_arange)(ag_context *c, double start, double stop, double step,
     if (!isfinite(start) || !isfinite(stop))
         return ag__fail(c, AG_ERR_VALUE, "ag_arange: unsupported range: %g -> %g", start, stop);
     if (!isfinite(step) || step == 0)
-        return ag__fail(c, AG_ERR_VALUE, "ag_arange: step must be nonzero and finite; it is step %g",
-                        step);
-    if (step > 0 ? start > stop : start < stop)
         return ag__fail(c, AG_ERR_VALUE,
-                        "ag_arange: upper bound and lower bound inconsistent with step sign: %g to %g "
-                        "by %g",
-                        start, stop, step);
+                        "ag_arange: step must be nonzero and finite; it is step %g", step);
+    if (step > 0 ? start > stop : start < stop)
+        return ag__fail(
+            c, AG_ERR_VALUE,
+            "ag_arange: upper bound and lower bound inconsistent with step sign: %g to %g "
+            "by %g",
+            start, stop, step);
     const double count = ceil((stop - start) / step);
     if (!(count <= 0x1p62))
         return ag__fail(c, AG_ERR_VALUE, "ag_arange: %g to %g by %g gives too many elements", start,
                         stop, step);
-    ag_tensor *t = create(c, "ag_arange", (ag_ints){ &(int64_t){ (int64_t)count }, 1 }, o->dtype, o);
+    ag_tensor *t =
+        create(c, "ag_arange", (ag_ints){ &(int64_t){ (int64_t)count }, 1 }, o->dtype, o);
     for (int64_t i = 0; t && i < t->numel; i++)
         ag__store(o->dtype, t->storage->data, i, start + (double)i * step);
     return t;
@@ -162,7 +165,8 @@ ag_tensor *(ag_linspace)(ag_context *c, double a, double b, int64_t n, const ag_
 {
     o = o ? o : &create_defaults;
     if (n < 0)
-        return ag__fail(c, AG_ERR_SHAPE, "ag_linspace: number of steps must be non-negative, got %lld",
+        return ag__fail(c, AG_ERR_SHAPE,
+                        "ag_linspace: number of steps must be non-negative, got %lld",
                         (long long)n);
     ag_tensor *t = create(c, "ag_linspace", (ag_ints){ &n, 1 }, o->dtype, o);
     const double step = n > 1 ? (b - a) / (double)(n - 1) : 0;
@@ -175,7 +179,8 @@ ag_tensor *(ag_linspace)(ag_context *c, double a, double b, int64_t n, const ag_
 ag_tensor *(ag_eye)(ag_context *c, int64_t n, const ag_tensor_options *o)
 {
     if (n < 0)
-        return ag__fail(c, AG_ERR_SHAPE, "ag_eye: n must be greater or equal to 0, got %lld", (long long)n);
+        return ag__fail(c, AG_ERR_SHAPE, "ag_eye: n must be greater or equal to 0, got %lld",
+                        (long long)n);
     ag_tensor *t = create_filled(c, "ag_eye", (ag_ints){ (const int64_t[]){ n, n }, 2 }, 0, o);
     for (int64_t i = 0; t && i < n; i++)
         ag__store((ag_dtype)t->dtype, t->storage->data, i * n + i, 1);
@@ -187,8 +192,8 @@ static ag_tensor *create_random(ag_context *c, const char *op, ag_ints shape,
 {
     o = o ? o : &create_defaults;
     if (c && ag__dtype_ok(o->dtype) && !ag__is_float(o->dtype))
-        return ag__fail(c, AG_ERR_DTYPE, "%s: not implemented for %s; use a floating point dtype", op,
-                        ag_dtype_name(o->dtype));
+        return ag__fail(c, AG_ERR_DTYPE, "%s: not implemented for %s; use a floating point dtype",
+                        op, ag_dtype_name(o->dtype));
     ag_tensor *t = create(c, op, shape, o->dtype, o);
     for (int64_t i = 0; t && i < t->numel; i++)
         ag__store(o->dtype, t->storage->data, i, draw(c));
@@ -203,7 +208,8 @@ static double create_uniform(ag_context *c)
 
 ag_tensor *(ag_rand)(ag_context *c, ag_ints shape, const ag_tensor_options *o)
 {
-    return create_random(c, "ag_rand", shape, o, o && o->dtype == AG_F64 ? ag__uniform : create_uniform);
+    return create_random(c, "ag_rand", shape, o,
+                         o && o->dtype == AG_F64 ? ag__uniform : create_uniform);
 }
 
 ag_tensor *(ag_randn)(ag_context *c, ag_ints shape, const ag_tensor_options *o)
@@ -218,16 +224,18 @@ ag_tensor *(ag_randint)(ag_context *c, int64_t low, int64_t high, ag_ints shape,
     if (!c)
         return NULL;
     if (low >= high)
-        return ag__fail(c, AG_ERR_VALUE,
-                        "ag_randint: random_ expects 'from' to be less than 'to', but got from=%lld >= "
-                        "to=%lld",
-                        (long long)low, (long long)high);
+        return ag__fail(
+            c, AG_ERR_VALUE,
+            "ag_randint: random_ expects 'from' to be less than 'to', but got from=%lld >= "
+            "to=%lld",
+            (long long)low, (long long)high);
     const ag_dtype dtype = o->dtype == AG_F32 ? AG_I64 : o->dtype;
     ag_tensor *t = create(c, "ag_randint", shape, dtype, o);
     for (int64_t i = 0; t && i < t->numel; i++) {
-        const int64_t v = (int64_t)((uint64_t)low + (uint64_t)ag__below(c, (uint64_t)high - (uint64_t)low));
-        ag__convert(dtype, (char *)t->storage->data + (size_t)i * ag__itemsize(dtype), 1, AG_I64, &v,
-                    1, 1);
+        const int64_t v =
+            (int64_t)((uint64_t)low + (uint64_t)ag__below(c, (uint64_t)high - (uint64_t)low));
+        ag__convert(dtype, (char *)t->storage->data + (size_t)i * ag__itemsize(dtype), 1, AG_I64,
+                    &v, 1, 1);
     }
     return t;
 }
@@ -244,7 +252,8 @@ ag_tensor *(ag_randperm)(ag_context *c, int64_t n, const ag_tensor_options *o)
         ag__store(dtype, t->storage->data, i, (double)i);
     for (int64_t i = n - 1; i > 0; i--) {
         const int64_t k = ag__below(c, (uint64_t)i + 1);
-        const double a = ag__load(dtype, t->storage->data, i), b = ag__load(dtype, t->storage->data, k);
+        const double a = ag__load(dtype, t->storage->data, i),
+                     b = ag__load(dtype, t->storage->data, k);
         ag__store(dtype, t->storage->data, i, b);
         ag__store(dtype, t->storage->data, k, a);
     }

@@ -16,7 +16,7 @@ typedef struct ag__foreign {
     void *data;
     void (*free_fn)(void *data, void *user); /* borrowed: who is told; NULL: nobody */
     void *user;
-    bool owned; /* data are a block of the allocator (ag__alloc_apart) */
+    bool owned;             /* data are a block of the allocator (ag__alloc_apart) */
     ag_allocator allocator; /* of this record, and of owned data */
 } ag__foreign;
 

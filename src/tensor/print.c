@@ -21,7 +21,7 @@ typedef struct {
     bool failed;
     bool is_float, integral, scientific, summarize;
     int width;
-    int line; /* length of the last line */
+    int line;           /* length of the last line */
     double least, most; /* absolute values of the finite, nonzero elements */
 } printer;
 
@@ -226,7 +226,8 @@ static void print_suffixes(printer *p)
         buffer.text[strlen(buffer.text) - 1] = '\0'; /* without its brackets */
         print_suffix(p, "size=(", buffer.text + 1, ")");
     }
-    const bool usual = t->dtype == AG_F32 || (t->numel && (t->dtype == AG_I64 || t->dtype == AG_BOOL));
+    const bool usual =
+        t->dtype == AG_F32 || (t->numel && (t->dtype == AG_I64 || t->dtype == AG_BOOL));
     if (!usual)
         print_suffix(p, "dtype=torch.", ag_dtype_name((ag_dtype)t->dtype), "");
     if (t->grad_fn)
@@ -241,7 +242,10 @@ char *ag_to_string(ag_tensor *t)
 {
     if (!t)
         return NULL;
-    printer p = { .t = t, .is_float = ag__is_float((ag_dtype)t->dtype), .integral = true, .width = 1,
+    printer p = { .t = t,
+                  .is_float = ag__is_float((ag_dtype)t->dtype),
+                  .integral = true,
+                  .width = 1,
                   .summarize = t->numel > PRINT_THRESHOLD };
     print_text(&p, "tensor(");
     if (t->numel == 0) {

@@ -33,8 +33,9 @@ static void storage_unref(ag_context *c, ag__storage *s)
 /* Fills in a new tensor; all but its sizes and strides. */
 static ag_tensor *tensor_init(ag_tensor *t, ag_context *c, ag__storage *s, ag_dtype dtype, int ndim)
 {
-    *t = (ag_tensor){ .c = c, .storage = s, .refs = 1, .dtype = (uint8_t)dtype,
-                      .ndim = (uint8_t)ndim };
+    *t = (ag_tensor){
+        .c = c, .storage = s, .refs = 1, .dtype = (uint8_t)dtype, .ndim = (uint8_t)ndim
+    };
     c->tensors++;
     ag__context_ref(c);
     return t;
@@ -61,8 +62,12 @@ static ag_tensor *tensor_with_storage(ag_context *c, ag_dtype dtype, int ndim, s
     if (!t)
         return NULL;
     ag__storage *s = (ag__storage *)((char *)t + start);
-    *s = (ag__storage){ .refs = 1, .data = s + 1, .bytes = bytes, .foreign = foreign,
-                        .start = (uint32_t)start, .block = (uint32_t)block };
+    *s = (ag__storage){ .refs = 1,
+                        .data = s + 1,
+                        .bytes = bytes,
+                        .foreign = foreign,
+                        .start = (uint32_t)start,
+                        .block = (uint32_t)block };
     if (!foreign && bytes > AG_INLINE_BYTES && !(s->data = ag__alloc(c, bytes))) {
         ag__free(c, t, block);
         return NULL;
@@ -293,7 +298,8 @@ double ag_at_index(ag_tensor *t, ag_ints index)
     }
     int64_t at = 0;
     for (int i = 0; i < index.n; i++) {
-        const int64_t size = t->dims[i], k = index.data[i] < 0 ? index.data[i] + size : index.data[i];
+        const int64_t size = t->dims[i],
+                      k = index.data[i] < 0 ? index.data[i] + size : index.data[i];
         if (k < 0 || k >= size) {
             ag__fail(t->c, AG_ERR_INDEX,
                      "ag_at: index %lld is out of bounds for dimension %d with size %lld",

@@ -71,11 +71,15 @@ ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t
 /* Over data that are not the context's; takes the caller's reference to them when it succeeds. */
 ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
                               struct ag__foreign *foreign);
-ag_tensor *ag__tensor_alias(ag_tensor *t);                        /* same geometry, no graph */
-ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g);  /* shares t's storage */
+ag_tensor *ag__tensor_alias(ag_tensor *t);                             /* same geometry, no graph */
+ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g);       /* shares t's storage */
 ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype); /* 0-dim AG_T_NUMBER */
-void ag__tensor_unref(ag_tensor *t); /* NULL is fine */
-static inline ag_tensor *ag__tensor_ref(ag_tensor *t) { t->refs++; return t; }
+void ag__tensor_unref(ag_tensor *t);                                   /* NULL is fine */
+static inline ag_tensor *ag__tensor_ref(ag_tensor *t)
+{
+    t->refs++;
+    return t;
+}
 /* Hands a new tensor (its one reference) to the innermost scope and returns it; NULL gives NULL. */
 ag_tensor *ag__give(ag_tensor *t);
 /* For functions that return an existing tensor: a scope must own it. */
@@ -94,7 +98,9 @@ bool ag__check_shape(ag_context *c, const char *op, ag_ints shape, ag_dtype dtyp
  * tensor takes 0 and -1, as in PyTorch. */
 int ag__dim(ag_context *c, const char *op, int64_t dim, int ndim);
 /* "[2, 3]" into a buffer that is good until the fourth next call on this context's thread. */
-typedef struct { char text[AG_MAX_DIMS * 21 + 3]; } ag__shape_text;
+typedef struct {
+    char text[AG_MAX_DIMS * 21 + 3];
+} ag__shape_text;
 const char *ag__shape_string(ag__shape_text *buffer, ag_ints shape);
 
 /* Writes src into dst, broadcasting and casting; both must exist and fit. No graph, no version. */

@@ -46,7 +46,8 @@ static bool init_check(ag_tensor *x, const char *name)
         if (ag_shape(x)[d] > 1 && ag_strides(x)[d] == 0)
             return ag_fail(c, AG_ERR_VALUE,
                            "%s: unsupported operation: more than one element of the written-to "
-                           "tensor refers to a single memory location", name);
+                           "tensor refers to a single memory location",
+                           name);
     return true;
 }
 
@@ -118,7 +119,8 @@ static bool init_fans(ag_tensor *x, double *fan_in, double *fan_out)
     if (ag_ndim(x) < 2)
         return ag_fail(ag_context_of(x), AG_ERR_SHAPE,
                        "Fan in and fan out can not be computed for tensor with fewer than 2 "
-                       "dimensions (it has %d)", ag_ndim(x));
+                       "dimensions (it has %d)",
+                       ag_ndim(x));
     double field = 1;
     for (int d = 2; d < ag_ndim(x); d++)
         field *= (double)ag_shape(x)[d];

@@ -48,12 +48,15 @@ static bool optim_check_param(ag_context *c, ag_tensor *const *params, int i)
     if (!ag_is_leaf(t))
         return ag_fail(c, AG_ERR_VALUE, "can't optimize a non-leaf Tensor (parameter %d)", i);
     if (ag_dtype_of(t) != AG_F32 && ag_dtype_of(t) != AG_F64)
-        return ag_fail(c, AG_ERR_DTYPE, "optimizer: parameter %d is %s, expected float32 or "
-                       "float64", i, ag_dtype_name(ag_dtype_of(t)));
+        return ag_fail(c, AG_ERR_DTYPE,
+                       "optimizer: parameter %d is %s, expected float32 or "
+                       "float64",
+                       i, ag_dtype_name(ag_dtype_of(t)));
     if (ag__repeats_memory(t))
         return ag_fail(c, AG_ERR_VALUE,
                        "optimizer: more than one element of parameter %d refers to a single memory "
-                       "location; please clone() it first", i);
+                       "location; please clone() it first",
+                       i);
     for (int k = 0; k < i; k++)
         if (params[k] == t)
             return ag_fail(c, AG_ERR_VALUE, "optimizer: parameters %d and %d are the same", k, i);
@@ -87,8 +90,8 @@ static ag_context *optim_context(ag_tensor *const *params, int n)
 }
 
 /* An optimiser with its state, or NULL with the error set and nothing kept. */
-static ag_optimizer *optim_new(ag_context *c, ag_tensor *const *params, int n, ag__optim_rates rates,
-                               int n_states)
+static ag_optimizer *optim_new(ag_context *c, ag_tensor *const *params, int n,
+                               ag__optim_rates rates, int n_states)
 {
     for (int i = 0; i < n; i++)
         if (!optim_check_param(c, params, i))
@@ -129,10 +132,10 @@ ag_optimizer *(ag_sgd)(ag_tensor *const *params, int n, const ag_sgd_options *op
 {
     const ag_sgd_options none = { .size = sizeof none }, *q = options ? options : &none;
     const ag__optim_rates rates = { .lr = q->lr == 0 ? 0.001 : q->lr,
-                                .weight_decay = q->weight_decay,
-                                .momentum = q->momentum,
-                                .dampening = q->dampening,
-                                .nesterov = q->nesterov };
+                                    .weight_decay = q->weight_decay,
+                                    .momentum = q->momentum,
+                                    .dampening = q->dampening,
+                                    .nesterov = q->nesterov };
     ag_context *c = optim_context(params, n);
     if (!c || !optim_check_rates(c, &rates))
         return NULL;
@@ -148,11 +151,11 @@ ag_optimizer *(ag_adam)(ag_tensor *const *params, int n, const ag_adam_options *
 {
     const ag_adam_options none = { .size = sizeof none }, *q = options ? options : &none;
     const ag__optim_rates rates = { .adam = true,
-                                .lr = q->lr == 0 ? 0.001 : q->lr,
-                                .weight_decay = q->weight_decay,
-                                .beta1 = q->beta1 == 0 ? 0.9 : q->beta1,
-                                .beta2 = q->beta2 == 0 ? 0.999 : q->beta2,
-                                .eps = q->eps == 0 ? 1e-8 : q->eps };
+                                    .lr = q->lr == 0 ? 0.001 : q->lr,
+                                    .weight_decay = q->weight_decay,
+                                    .beta1 = q->beta1 == 0 ? 0.9 : q->beta1,
+                                    .beta2 = q->beta2 == 0 ? 0.999 : q->beta2,
+                                    .eps = q->eps == 0 ? 1e-8 : q->eps };
     ag_context *c = optim_context(params, n);
     if (!c || !optim_check_rates(c, &rates))
         return NULL;

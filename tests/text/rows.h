@@ -3,7 +3,9 @@
 #define AG_TESTS_TEXT_ROWS_H
 
 typedef double text_fn(double g, double a, double b, double c, double y, double p, double q);
-typedef struct { text_fn *of[5]; } text_row;
+typedef struct {
+    text_fn *of[5];
+} text_row;
 extern const text_row text_rows[]; /* by the operation's number */
 
 #endif
