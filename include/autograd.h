@@ -119,7 +119,8 @@ typedef struct {
 } ag_open_options;
 
 AG_API ag_context *ag_open(const ag_open_options *options); /* NULL when there is no memory */
-AG_API void ag_close(ag_context *c); /* ends every scope; retained tensors live on until released */
+/* Ends every scope. Retained tensors live on until they are released; they can be read, not used. */
+AG_API void ag_close(ag_context *c);
 AG_API ag_context *ag_context_of(const ag_tensor *t);
 /* How many threads work on one large operation, the caller's among them. They start when first
  * needed and sleep in between. Results are the same to the last bit for any number. */

@@ -178,14 +178,21 @@ void ag__owned_release(ag__owned *o)
 
 ag_tensor *ag__give(ag_tensor *t)
 {
-    if (t)
-        ag__scope_add(t->c->scope, &t->own);
+    if (!t)
+        return NULL;
+    if (AG_UNLIKELY(t->c->closed)) { /* no scope would ever give it up */
+        ag__fail(t->c, AG_ERR_VALUE,
+                 "the context is closed: its retained tensors can be read and released, no more");
+        ag__tensor_unref(t);
+        return NULL;
+    }
+    ag__scope_add(t->c->scope, &t->own);
     return t;
 }
 
 ag_tensor *ag__lend(ag_tensor *t)
 {
-    if (t && !t->own.scope)
+    if (t && !t->own.scope && !t->c->closed)
         ag__scope_add(t->c->scope, &ag__tensor_ref(t)->own);
     return t;
 }
