@@ -305,21 +305,16 @@ static bool pass_run_rule(pass *p, ag__visit *v)
     return true;
 }
 
-/* Whether a gradient that reached v is looked at again: at commit, or as a result. */
-static bool pass_keeps(const ag__visit *v)
-{
-    bool kept = v->wanted || !v->node->op->vjp;
-    for (int j = 0; j < v->node->n_out; j++)
-        kept = kept || ag__node_outputs(v->node)[j].retains;
-    return kept;
-}
-
 static bool pass_run_node(pass *p, ag__visit *v)
 {
     ag_node *n = v->node;
-    bool any = false;
-    for (int j = 0; j < n->n_out; j++)
+    const ag__output *outputs = ag__node_outputs(n);
+    /* Gradients are looked at again as results of the pass and where .grad is written. */
+    bool any = false, kept = v->wanted || !n->op->vjp;
+    for (int j = 0; j < n->n_out; j++) {
         any = any || v->grads[j];
+        kept = kept || outputs[j].retains;
+    }
     v->ran = n->op->vjp && (p->all || v->needed);
     if (v->ran && any) {
         const bool ok = pass_run_rule(p, v);
@@ -327,14 +322,13 @@ static bool pass_run_node(pass *p, ag__visit *v)
         if (!ok)
             return false;
     }
-    if (pass_keeps(v)) {
+    if (kept) {
         v->link = p->keeping;
         p->keeping = v;
-    } else {
-        for (int j = 0; j < n->n_out; j++) {
-            ag__tensor_unref(v->grads[j]);
-            v->grads[j] = NULL;
-        }
+    }
+    for (int j = 0; j < n->n_out && !kept; j++) {
+        ag__tensor_unref(v->grads[j]);
+        v->grads[j] = NULL;
     }
     for (int i = 0; i < n->n_in; i++) {
         ag__visit *w = n->edges[i].node ? n->edges[i].node->visit : NULL;
