@@ -397,7 +397,7 @@ bool ag_save_npy(ag_tensor *t, const char *path)
         return ag_fail(t->c, AG_ERR_IO, "ag_save_npy: " NPY_PATH ": not a regular file", path);
     const size_t room = strlen(path) + 16;
     char *name = ag__alloc(t->c, room);
-    ag_tensor *flat = name ? ag__contiguous_copy(t, (ag_dtype)t->dtype) : NULL;
+    ag_tensor *flat = name ? ag__ready(t, (ag_dtype)t->dtype) : NULL;
     const int reason = flat ? npy_replace(flat, path, name, room) : 0;
     const bool ok = flat && !reason;
     ag__tensor_unref(flat);

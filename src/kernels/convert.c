@@ -7,37 +7,38 @@
 #include "half.h"
 
 #define CONVERT_PAIR(d, s) ((d)*AG_DTYPE_COUNT + (s))
+/* A loop over all elements, with `value` written in s[i]. */
 #define CONVERT(D, S, value)                                                                       \
-    do {                                                                                           \
+    {                                                                                              \
         D *restrict d = dst;                                                                       \
         const S *restrict s = src;                                                                 \
         for (int64_t i = 0; i < n; i++)                                                            \
             d[i] = value;                                                                          \
-        return true;                                                                               \
-    } while (0)
+    }
 
 bool ag__convert_array(ag_dtype dt, void *dst, ag_dtype st, const void *src, int64_t n)
 {
     switch (CONVERT_PAIR((int)dt, (int)st)) {
-    case CONVERT_PAIR(AG_F32, AG_F64): CONVERT(float, double, (float)s[i]);
-    case CONVERT_PAIR(AG_F32, AG_F16): CONVERT(float, uint16_t, ag__half_to_float(s[i]));
-    case CONVERT_PAIR(AG_F32, AG_BF16): CONVERT(float, uint16_t, ag__bfloat16_to_float(s[i]));
-    case CONVERT_PAIR(AG_F32, AG_I64): CONVERT(float, int64_t, (float)(double)s[i]);
-    case CONVERT_PAIR(AG_F32, AG_I32): CONVERT(float, int32_t, (float)s[i]);
-    case CONVERT_PAIR(AG_F32, AG_U8): CONVERT(float, uint8_t, (float)s[i]);
-    case CONVERT_PAIR(AG_F32, AG_BOOL): CONVERT(float, uint8_t, (float)(s[i] != 0));
-    case CONVERT_PAIR(AG_F64, AG_F32): CONVERT(double, float, (double)s[i]);
-    case CONVERT_PAIR(AG_F64, AG_I64): CONVERT(double, int64_t, (double)s[i]);
-    case CONVERT_PAIR(AG_F64, AG_I32): CONVERT(double, int32_t, (double)s[i]);
-    case CONVERT_PAIR(AG_F64, AG_BOOL): CONVERT(double, uint8_t, (double)(s[i] != 0));
-    case CONVERT_PAIR(AG_F16, AG_F32): CONVERT(uint16_t, float, ag__float_to_half(s[i]));
-    case CONVERT_PAIR(AG_BF16, AG_F32): CONVERT(uint16_t, float, ag__float_to_bfloat16(s[i]));
-    case CONVERT_PAIR(AG_I64, AG_I32): CONVERT(int64_t, int32_t, s[i]);
-    case CONVERT_PAIR(AG_I64, AG_U8): CONVERT(int64_t, uint8_t, s[i]);
-    case CONVERT_PAIR(AG_I64, AG_BOOL): CONVERT(int64_t, uint8_t, s[i] != 0);
-    case CONVERT_PAIR(AG_I32, AG_I64): CONVERT(uint32_t, int64_t, (uint32_t)(uint64_t)s[i]);
+    case CONVERT_PAIR(AG_F32, AG_F64): CONVERT(float, double, (float)s[i]) break;
+    case CONVERT_PAIR(AG_F32, AG_F16): CONVERT(float, uint16_t, ag__half_to_float(s[i])) break;
+    case CONVERT_PAIR(AG_F32, AG_BF16): CONVERT(float, uint16_t, ag__bfloat16_to_float(s[i])) break;
+    case CONVERT_PAIR(AG_F32, AG_I64): CONVERT(float, int64_t, (float)(double)s[i]) break;
+    case CONVERT_PAIR(AG_F32, AG_I32): CONVERT(float, int32_t, (float)s[i]) break;
+    case CONVERT_PAIR(AG_F32, AG_U8): CONVERT(float, uint8_t, (float)s[i]) break;
+    case CONVERT_PAIR(AG_F32, AG_BOOL): CONVERT(float, uint8_t, (float)(s[i] != 0)) break;
+    case CONVERT_PAIR(AG_F64, AG_F32): CONVERT(double, float, (double)s[i]) break;
+    case CONVERT_PAIR(AG_F64, AG_I64): CONVERT(double, int64_t, (double)s[i]) break;
+    case CONVERT_PAIR(AG_F64, AG_I32): CONVERT(double, int32_t, (double)s[i]) break;
+    case CONVERT_PAIR(AG_F64, AG_BOOL): CONVERT(double, uint8_t, (double)(s[i] != 0)) break;
+    case CONVERT_PAIR(AG_F16, AG_F32): CONVERT(uint16_t, float, ag__float_to_half(s[i])) break;
+    case CONVERT_PAIR(AG_BF16, AG_F32): CONVERT(uint16_t, float, ag__float_to_bfloat16(s[i])) break;
+    case CONVERT_PAIR(AG_I64, AG_I32): CONVERT(int64_t, int32_t, s[i]) break;
+    case CONVERT_PAIR(AG_I64, AG_U8): CONVERT(int64_t, uint8_t, s[i]) break;
+    case CONVERT_PAIR(AG_I64, AG_BOOL): CONVERT(int64_t, uint8_t, s[i] != 0) break;
+    case CONVERT_PAIR(AG_I32, AG_I64): CONVERT(uint32_t, int64_t, (uint32_t)(uint64_t)s[i]) break;
     default: return false;
     }
+    return true;
 }
 
 #undef CONVERT_PAIR

@@ -23,14 +23,6 @@ static bool copies_through(ag_tensor *dst, ag_tensor *src, const ag__geometry *g
     return true;
 }
 
-static void copies_geometry(const ag_tensor *t, ag__geometry *g)
-{
-    ag__geometry_set(g, (ag_dtype)t->dtype, ag__sizes(t));
-    g->offset = t->offset;
-    for (int i = 0; i < t->ndim; i++)
-        g->strides[i] = ag__strides(t)[i];
-}
-
 /* ---- cat and stack: i[0] is the dimension ---- */
 
 /* The dtype of all operands together. */
@@ -99,7 +91,7 @@ static bool cat_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const int dim = ag__op_dim(call->c, "cat", call->attrs->i[0], out[0]->ndim);
     ag__geometry g;
-    copies_geometry(out[0], &g);
+    ag__geometry_of(out[0], &g);
     for (int i = 0; i < call->n_in; i++) {
         if (cat_skips(call->in[i]))
             continue;
@@ -163,7 +155,7 @@ static bool stack_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const int dim = ag__op_dim(call->c, "stack", call->attrs->i[0], out[0]->ndim);
     ag__geometry g;
-    copies_geometry(out[0], &g);
+    ag__geometry_of(out[0], &g);
     const int64_t step = g.strides[dim];
     g.ndim--;
     for (int i = dim; i < g.ndim; i++) {
@@ -283,7 +275,7 @@ static bool flip_kernel(const ag__call *call, ag_tensor *const *out)
 {
     ag_tensor *x = call->in[0];
     ag__geometry g;
-    copies_geometry(x, &g);
+    ag__geometry_of(x, &g);
     for (int i = 0; i < call->attrs->n && x->ndim > 0 && x->numel > 0; i++) {
         const int d = ag__op_dim(call->c, "flip", call->attrs->list[i], x->ndim);
         g.offset += (g.shape[d] - 1) * g.strides[d];

@@ -26,9 +26,7 @@ static bool index_check_dtype(const ag__call *call, const ag_tensor *index)
 /* The index as contiguous i64 with a reference for the caller, all of it in [0, size). */
 static ag_tensor *index_ready(const ag__call *call, ag_tensor *index, int dim, int64_t size)
 {
-    ag_tensor *t = index->dtype == AG_I64 && ag__is_contiguous(index)
-                       ? ag__tensor_ref(index)
-                       : ag__contiguous_copy(index, AG_I64);
+    ag_tensor *t = ag__ready(index, AG_I64);
     if (!t)
         return NULL;
     const int64_t *at = (const int64_t *)(const void *)ag__at(t);
@@ -59,16 +57,10 @@ static ag__attrs index_attrs(int dim, ag_ints shape)
 static ag_tensor *index_sum_buffer(ag_tensor *out)
 {
     const bool half = out->dtype == AG_F16 || out->dtype == AG_BF16;
-    ag_tensor *t =
-        half ? ag__tensor_new(out->c, AG_F32, out->ndim, out->dims) : ag__tensor_ref(out);
+    ag_tensor *t = ag__computed_in(out, half ? AG_F32 : (ag_dtype)out->dtype);
     if (t && t->numel)
         memset(ag__at(t), 0, (size_t)t->numel * ag__itemsize((ag_dtype)t->dtype));
     return t;
-}
-
-static ag_tensor *index_values(ag_tensor *t, ag_dtype d)
-{
-    return t->dtype == d && ag__is_contiguous(t) ? ag__tensor_ref(t) : ag__contiguous_copy(t, d);
 }
 
 static int64_t index_size(ag_ints shape, int dim) { return shape.n ? shape.data[dim] : 1; }
@@ -93,7 +85,7 @@ static bool index_copy_slices(const ag__call *call, ag_tensor *x, ag_tensor *ind
     const ag_ints shape = ag__sizes(x);
     const int64_t size = index_size(shape, dim), outer = index_outer(shape, dim);
     ag_tensor *at = index_ready(call, index, dim, size);
-    ag_tensor *from = at ? index_values(x, (ag_dtype)x->dtype) : NULL;
+    ag_tensor *from = at ? ag__ready(x, (ag_dtype)x->dtype) : NULL;
     const bool ok = from != NULL;
     const int64_t bytes = index_inner(shape, dim) * (int64_t)ag__itemsize((ag_dtype)x->dtype);
     if (ok && bytes > 0) {
@@ -203,7 +195,7 @@ static bool index_add_zeros_kernel(const ag__call *call, ag_tensor *const *out)
     const int64_t outer = index_outer(shape, dim);
     ag_tensor *at = index_ready(call, call->in[1], dim, size);
     ag_tensor *y = at ? index_sum_buffer(out[0]) : NULL;
-    ag_tensor *x = y ? index_values(call->in[0], (ag_dtype)y->dtype) : NULL;
+    ag_tensor *x = y ? ag__ready(call->in[0], (ag_dtype)y->dtype) : NULL;
     const bool ok = x != NULL;
     if (ok && inner > 0) {
         const int64_t *i = (const int64_t *)(const void *)ag__at(at);
@@ -363,7 +355,7 @@ static bool gather_kernel(const ag__call *call, ag_tensor *const *out)
     const int dim = (int)call->attrs->i[0];
     ag_tensor *x = call->in[0];
     ag_tensor *at = index_ready(call, call->in[1], dim, index_size(ag__sizes(x), dim));
-    ag_tensor *from = at ? index_values(x, (ag_dtype)x->dtype) : NULL;
+    ag_tensor *from = at ? ag__ready(x, (ag_dtype)x->dtype) : NULL;
     const bool ok = from != NULL;
     if (ok) {
         const size_t size = ag__itemsize((ag_dtype)x->dtype);
@@ -416,7 +408,7 @@ static bool scatter_add_zeros_kernel(const ag__call *call, ag_tensor *const *out
     const ag_ints shape = ag__sizes(out[0]);
     ag_tensor *at = index_ready(call, call->in[1], dim, index_size(shape, dim));
     ag_tensor *y = at ? index_sum_buffer(out[0]) : NULL;
-    ag_tensor *x = y ? index_values(call->in[0], (ag_dtype)y->dtype) : NULL;
+    ag_tensor *x = y ? ag__ready(call->in[0], (ag_dtype)y->dtype) : NULL;
     const bool ok = x != NULL;
     if (ok) {
         const ag_dtype d = (ag_dtype)y->dtype;
@@ -457,10 +449,10 @@ const ag__op ag__op_scatter_add_zeros = {
 /* ---- one_hot: i[0] is the number of classes, -1: one more than the largest index ---- */
 
 /* The number of classes; -1 with an error when an index is none. */
-static int64_t one_hot_classes(const ag__call *call, const ag_tensor *index)
+static int64_t one_hot_classes(const ag__call *call, ag_tensor *index)
 {
     int64_t classes = call->attrs->i[0], top = -1;
-    ag_tensor *flat = ag__contiguous_copy(index, AG_I64);
+    ag_tensor *flat = ag__ready(index, AG_I64);
     if (!flat)
         return -1;
     const int64_t *at = (const int64_t *)(const void *)ag__at(flat);
@@ -488,7 +480,7 @@ static int64_t one_hot_classes(const ag__call *call, const ag_tensor *index)
 
 static bool one_hot_infer(const ag__call *call, ag__geometry *out)
 {
-    const ag_tensor *index = call->in[0];
+    ag_tensor *index = call->in[0];
     if (!index_check_dtype(call, index))
         return false;
     if (index->numel == 0 && call->attrs->i[0] <= 0)

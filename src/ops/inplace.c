@@ -7,8 +7,6 @@
 #include "../autograd/node.h"
 #include "pointwise.h"
 
-static int inplace_category(ag_dtype d) { return d == AG_BOOL ? 0 : ag__is_float(d) ? 2 : 1; }
-
 /* PyTorch's rules for what may be written; `graph` when the write is recorded. */
 static bool inplace_check(const char *name, ag_tensor *x, bool graph)
 {
@@ -76,7 +74,7 @@ static bool inplace_fits(const char *name, const ag_tensor *x, const ag_tensor *
         return ag_fail(x->c, AG_ERR_SHAPE,
                        "%s: output with shape %s doesn't match the broadcast shape %s", name,
                        ag__shape_string(&a, ag__sizes(x)), ag__shape_string(&b, ag__sizes(y)));
-    if (inplace_category((ag_dtype)y->dtype) > inplace_category((ag_dtype)x->dtype))
+    if (ag__dtype_category((ag_dtype)y->dtype) > ag__dtype_category((ag_dtype)x->dtype))
         return ag_fail(x->c, AG_ERR_DTYPE,
                        "%s: result type %s can't be cast to the desired output type %s", name,
                        ag_dtype_name((ag_dtype)y->dtype), ag_dtype_name((ag_dtype)x->dtype));

@@ -17,6 +17,15 @@
 /* Elements of a block that is worth waking a thread for: of sums, and where there are functions. */
 enum { LANES_PART = 1 << 17, LANES_PART_FUNCTIONS = 1 << 14 };
 
+ag__lanes ag__lanes_along(ag_ints shape, int dim)
+{
+    ag__lanes l = { 1, 1, 1, 1, 1 };
+    for (int i = 0; i < shape.n; i++)
+        *(i < dim ? &l.outer : i == dim ? &l.n : &l.inner) *= shape.data[i];
+    l.stride = l.inner;
+    return l;
+}
+
 /* ---- the cut ---- */
 
 static int64_t lanes_least(int64_t a, int64_t b) { return a < b ? a : b; }

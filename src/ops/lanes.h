@@ -5,6 +5,9 @@
 #include "../base/context.h"
 #include "../kernels/reduce.h"
 
+/* The elements of a dense tensor of this shape, along one of its dimensions. */
+ag__lanes ag__lanes_along(ag_ints shape, int dim);
+
 /* How lanes are cut: some of outer each, or within one of outer chunks of rows and strips of
  * columns. It follows from the shape alone. */
 typedef struct {

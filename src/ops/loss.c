@@ -206,7 +206,7 @@ static bool nll_loss_kernel(const ag__call *call, ag_tensor *const *out)
     const ag_tensor *x = call->in[0], *w = call->in[2];
     const int64_t ignored = call->attrs->i[1], reduction = call->attrs->i[0];
     const ag_dtype d = (ag_dtype)x->dtype;
-    ag_tensor *t = ag__contiguous_copy(call->in[1], AG_I64);
+    ag_tensor *t = ag__ready(call->in[1], AG_I64);
     if (!t)
         return false;
     const int64_t *target = (const int64_t *)(const void *)ag__at(t);

@@ -185,8 +185,7 @@ static bool matmul_run(ag_tensor *out, ag_tensor *m, ag_tensor *a, ag_tensor *b,
 {
     const ag_dtype d = (ag_dtype)out->dtype;
     const ag_dtype compute = d == AG_F64 ? AG_F64 : ag__is_float(d) ? AG_F32 : AG_I64;
-    ag_tensor *y =
-        d == compute ? ag__tensor_ref(out) : ag__tensor_new(out->c, compute, out->ndim, out->dims);
+    ag_tensor *y = ag__computed_in(out, compute);
     matmul_operand oa = { 0 }, ob = { 0 };
     bool ok = y && matmul_prepare(&oa, a, compute, true) && matmul_prepare(&ob, b, compute, false);
     if (ok && m)

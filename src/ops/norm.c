@@ -6,6 +6,7 @@
 
 #include "../base/parallel.h"
 #include "../kernels/norm.h"
+#include "dims.h"
 #include "lanes.h"
 
 enum { NORM_PART = 1 << 14 }; /* elements of a block that is worth waking a thread for */
@@ -20,20 +21,9 @@ static bool norm_check_float(const ag__call *call)
 
 static ag_dtype norm_compute(const ag_tensor *t) { return t->dtype == AG_F64 ? AG_F64 : AG_F32; }
 
-/* t itself or a copy, contiguous and of dtype d, with a reference for the caller. */
-static ag_tensor *norm_ready(ag_tensor *t, ag_dtype d)
-{
-    return t->dtype == d && ag__is_contiguous(t) ? ag__tensor_ref(t) : ag__contiguous_copy(t, d);
-}
+/* ---- softmax, log_softmax: i[0] is the dimension ---- */
 
-/* A tensor like t but of dtype d, t itself when it is; for results that ag__copy_data turns into t.
- */
-static ag_tensor *norm_result(ag_tensor *t, ag_dtype d)
-{
-    return t->dtype == d ? ag__tensor_ref(t) : ag__tensor_new(t->c, d, t->ndim, t->dims);
-}
-
-/* ---- softmax, log_softmax: i[0] is the dimension, i[1] says log ---- */
+extern const ag__op ag__op_log_softmax;
 
 static bool softmax_infer(const ag__call *call, ag__geometry *out)
 {
@@ -121,15 +111,12 @@ static bool softmax_run(ag_context *c, ag_tensor *y, const ag_tensor *x, ag__lan
 static bool softmax_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag_dtype d = norm_compute(out[0]);
-    ag_tensor *x = norm_ready(call->in[0], d), *y = norm_result(out[0], d);
+    ag_tensor *x = ag__ready(call->in[0], d), *y = ag__computed_in(out[0], d);
     bool ok = x && y;
     if (ok && x->numel > 0) {
         const int dim = (int)call->attrs->i[0];
-        ag__lanes l = { 1, 1, 1, 1, 1 };
-        for (int i = 0; i < x->ndim; i++)
-            *(i < dim ? &l.outer : i == dim ? &l.n : &l.inner) *= x->dims[i];
-        l.stride = l.inner;
-        ok = softmax_run(call->c, y, x, l, call->attrs->i[1] != 0);
+        ok = softmax_run(call->c, y, x, ag__lanes_along(ag__sizes(x), dim),
+                         call->op == &ag__op_log_softmax);
         if (ok && y != out[0])
             ag__copy_data(out[0], y);
     }
@@ -180,21 +167,17 @@ const ag__op ag__op_log_softmax = { .name = "log_softmax",
                                     .needs = softmax_needs,
                                     .vjp = log_softmax_vjp };
 
-static ag_tensor *softmax_call(const ag__op *op, const char *name, ag_tensor *x, int dim,
-                               bool is_log)
+static ag_tensor *softmax_call(const ag__op *op, ag_tensor *x, int dim)
 {
-    const int d = x ? ag__dim(x->c, name, dim, x->ndim) : -1;
-    return d < 0 ? NULL : ag__unary(op, x, &(ag__attrs){ .i = { d, is_log } });
+    const int d = x ? ag__op_dim(x->c, op->name, dim, x->ndim) : -1;
+    return d < 0 ? NULL : ag__unary(op, x, &(ag__attrs){ .i = { d } });
 }
 
-ag_tensor *ag_softmax(ag_tensor *x, int dim)
-{
-    return softmax_call(&ag__op_softmax, "ag_softmax", x, dim, false);
-}
+ag_tensor *ag_softmax(ag_tensor *x, int dim) { return softmax_call(&ag__op_softmax, x, dim); }
 
 ag_tensor *ag_log_softmax(ag_tensor *x, int dim)
 {
-    return softmax_call(&ag__op_log_softmax, "ag_log_softmax", x, dim, true);
+    return softmax_call(&ag__op_log_softmax, x, dim);
 }
 
 /* ---- layer_norm: p is eps, i[0] the number of dimensions normalised; the results are y and, for
@@ -267,11 +250,11 @@ static void layer_norm_block(void *arg, int64_t block, int worker)
 static bool layer_norm_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag_dtype d = norm_compute(out[0]);
-    ag_tensor *in[3] = { 0 }, *y = norm_result(out[0], d);
+    ag_tensor *in[3] = { 0 }, *y = ag__computed_in(out[0], d);
     bool ok = y != NULL;
     for (int i = 0; i < 3 && ok; i++)
         if (call->in[i])
-            ok = (in[i] = norm_ready(call->in[i], d)) != NULL;
+            ok = (in[i] = ag__ready(call->in[i], d)) != NULL;
     if (ok) {
         const int64_t rows = out[1]->numel, n = rows ? y->numel / rows : 0;
         layer_norm_job j = { .l = { rows, n, 1, 1, 1 },

@@ -106,6 +106,14 @@ static inline void ag__geometry_set(ag__geometry *g, ag_dtype dtype, ag_ints sha
     for (int i = 0; i < shape.n; i++)
         g->shape[i] = shape.data[i];
 }
+/* The geometry of t itself, for a view or another walk over it. */
+static inline void ag__geometry_of(const ag_tensor *t, ag__geometry *g)
+{
+    ag__geometry_set(g, (ag_dtype)t->dtype, ag__sizes(t));
+    g->offset = t->offset;
+    for (int i = 0; i < t->ndim; i++)
+        g->strides[i] = ag__strides(t)[i];
+}
 /* The shape that a and b broadcast to; false and AG_ERR_SHAPE (with both shapes) when none. */
 bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geometry *out);
 /* The dtype that an operation of both computes in: PyTorch's rules. */
@@ -115,7 +123,9 @@ ag_dtype ag__promote_dtypes(ag_dtype a, ag_dtype b); /* of tensors that both hav
 ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape);
 /* A view of x, which was made for it and which nobody else sees. */
 ag_tensor *ag__unsafe_view(ag_tensor *x, ag_ints shape);
-/* A number as an operand beside t. */
+/* A number as an operand beside t, in t's dtype where that saves a conversion; one reference. */
+ag_tensor *ag__number_beside(const ag_tensor *t, double value, ag_dtype otherwise);
+/* The same, given to the innermost scope. NULL beside NULL. */
 ag_tensor *ag__number(const ag_tensor *t, double value);
 
 #endif

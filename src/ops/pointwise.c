@@ -20,10 +20,8 @@ static int pointwise_loop_type(ag_dtype compute)
     return compute == AG_F32 ? AG_LOOP_F32 : compute == AG_F64 ? AG_LOOP_F64 : AG_LOOP_I64;
 }
 
-/* PyTorch's categories: bool < integer < float; within the highest one present, dimensioned tensors
- * decide before 0-dim ones, and those before numbers. */
-static int promote_category(ag_dtype d) { return d == AG_BOOL ? 0 : ag__is_float(d) ? 2 : 1; }
-
+/* Within the highest category present, dimensioned tensors decide before 0-dim ones, and those
+ * before numbers. */
 static int promote_rank(const ag_tensor *t)
 {
     return t->flags & AG_T_NUMBER ? 0 : t->ndim == 0 ? 1 : 2;
@@ -44,7 +42,7 @@ static ag_dtype promote_same(ag_dtype a, ag_dtype b)
 
 ag_dtype ag__promote_dtypes(ag_dtype a, ag_dtype b)
 {
-    const int ca = promote_category(a), cb = promote_category(b);
+    const int ca = ag__dtype_category(a), cb = ag__dtype_category(b);
     return ca != cb ? (ca > cb ? a : b) : promote_same(a, b);
 }
 
@@ -59,7 +57,7 @@ ag_dtype ag__promote(const ag_tensor *a, const ag_tensor *b)
     if (a->dtype == b->dtype && !((a->flags | b->flags) & AG_T_NUMBER)) /* nearly always */
         return (ag_dtype)a->dtype;
     const ag_dtype da = promote_default(a), db = promote_default(b);
-    const int ca = promote_category(da), cb = promote_category(db);
+    const int ca = ag__dtype_category(da), cb = ag__dtype_category(db);
     if (ca != cb)
         return ca > cb ? da : db;
     const int ra = promote_rank(a), rb = promote_rank(b);
@@ -334,8 +332,13 @@ ag_tensor *ag__pointwise_jvp(const ag__op *op, const ag__attrs *attrs, ag_tensor
     return sum;
 }
 
+ag_tensor *ag__number_beside(const ag_tensor *t, double value, ag_dtype otherwise)
+{
+    const bool same = t->dtype == AG_F32 || t->dtype == AG_F64;
+    return ag__tensor_number(t->c, value, same ? (ag_dtype)t->dtype : otherwise);
+}
+
 ag_tensor *ag__number(const ag_tensor *t, double value)
 {
-    const bool same = t && (t->dtype == AG_F32 || t->dtype == AG_F64); /* saves a conversion */
-    return t ? ag__give(ag__tensor_number(t->c, value, same ? (ag_dtype)t->dtype : AG_F64)) : NULL;
+    return t ? ag__give(ag__number_beside(t, value, AG_F64)) : NULL;
 }

@@ -84,16 +84,16 @@ ag_tensor *ag__polygamma_of(ag_tensor *n, ag_tensor *x)
 }
 
 /* Integer division has no infinity to give. */
-static bool api_divisor_ok(const char *op, const ag_tensor *a, const ag_tensor *b)
+static bool api_divisor_ok(const char *op, const ag_tensor *a, ag_tensor *b)
 {
     if (!a || !b || a->c != b->c || ag__is_float(ag__promote(a, b)))
         return true;
-    ag_tensor *flat = ag__contiguous_copy(b, (ag_dtype)b->dtype);
+    ag_tensor *flat = ag__ready(b, (ag_dtype)b->dtype);
     if (!flat)
         return false;
     bool zero = false;
     for (int64_t i = 0; i < flat->numel && !zero; i++)
-        zero = ag__load_int((ag_dtype)flat->dtype, flat->storage->data, i) == 0;
+        zero = ag__load_int((ag_dtype)flat->dtype, ag__at(flat), i) == 0;
     ag__tensor_unref(flat);
     return !zero || ag_fail(b->c, AG_ERR_VALUE, "%s: ZeroDivisionError: b holds an integer 0", op);
 }
@@ -138,11 +138,7 @@ static ag_tensor *api_operand(ag_operand o, const ag_tensor *t)
         return o.tensor ? ag__tensor_ref(o.tensor) : NULL;
     if (!t)
         return NULL;
-    const bool same = t->dtype == AG_F32 || t->dtype == AG_F64; /* saves a conversion */
-    return ag__tensor_number(t->c, o.number,
-                             same                           ? (ag_dtype)t->dtype
-                             : o.kind == AG_OPERAND_INTEGER ? AG_I64
-                                                            : AG_F64);
+    return ag__number_beside(t, o.number, o.kind == AG_OPERAND_INTEGER ? AG_I64 : AG_F64);
 }
 
 /* False for a number that has no tensor yet: there was no memory, or no tensor beside it. A NULL tensor

@@ -164,9 +164,7 @@ static bool reduce_run(const ag__call *call, ag_tensor *out, int which, ag_dtype
     const bool spread = which == AG_REDUCE_VAR || which == AG_REDUCE_STD;
     const ag_dtype result = which == AG_REDUCE_ARGMAX ? AG_I64 : compute;
     ag_tensor *from = reduce_bring(x, mask, compute, &l);
-    ag_tensor *to = result == (ag_dtype)out->dtype
-                        ? ag__tensor_ref(out)
-                        : ag__tensor_new(call->c, result, out->ndim, out->dims);
+    ag_tensor *to = ag__computed_in(out, result);
     bool ok = from && to;
     if (ok && out->numel > 0) {
         const int64_t divisor = spread && !call->attrs->i[1] ? count - 1 : count;

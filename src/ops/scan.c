@@ -32,35 +32,21 @@ static bool scan_float_infer(const ag__call *call, ag__geometry *out)
     return scan_infer(call, out);
 }
 
-/* t's elements in order and in dtype d: t itself or a copy, with one more reference. */
-static ag_tensor *scan_bring(ag_tensor *t, ag_dtype d)
-{
-    return (ag_dtype)t->dtype == d && ag__is_contiguous(t) ? ag__tensor_ref(t)
-                                                           : ag__contiguous_copy(t, d);
-}
-
 /* All operands are of one shape: x alone, or a gradient, x and the running result. */
 static bool scan_run(const ag__call *call, ag_tensor *out, int which)
 {
     const ag_dtype compute = ag__reduce_dtype((ag_dtype)out->dtype);
     const int dim = ag__op_dim(call->c, call->op->name, call->attrs->i[0], out->ndim);
-    ag__lanes l = { 1, 1, 1, 1, 1 };
-    for (int d = 0; d < out->ndim; d++)
-        *(d < dim ? &l.outer : d == dim ? &l.n : &l.inner) *= out->dims[d];
     ag_tensor *in[3] = { 0 };
     bool ok = true;
     for (int i = 0; i < call->n_in && ok; i++)
-        ok = (in[i] = scan_bring(call->in[i], compute)) != NULL;
-    ag_tensor *to = !ok ? NULL
-                    : (ag_dtype)out->dtype == compute
-                        ? ag__tensor_ref(out)
-                        : ag__tensor_new(call->c, compute, out->ndim, out->dims);
+        ok = (in[i] = ag__ready(call->in[i], compute)) != NULL;
+    ag_tensor *to = ok ? ag__computed_in(out, compute) : NULL;
     if (to && out->numel > 0) {
         const void *data[3] = { NULL, ag__at(in[0]), NULL };
         for (int i = 0; i < 3 && call->n_in == 3; i++)
             data[i] = ag__at(in[i]);
-        l.stride = l.inner;
-        ag__scan(call->c, compute, which, data, ag__at(to), l);
+        ag__scan(call->c, compute, which, data, ag__at(to), ag__lanes_along(ag__sizes(out), dim));
         if (to != out)
             ag__copy_data(out, to);
     }

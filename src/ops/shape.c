@@ -13,15 +13,6 @@
 
 /* ---- shared ---- */
 
-/* The geometry of t itself. */
-static void view_start(const ag_tensor *t, ag__geometry *g)
-{
-    ag__geometry_set(g, (ag_dtype)t->dtype, ag__sizes(t));
-    g->offset = t->offset;
-    for (int i = 0; i < t->ndim; i++)
-        g->strides[i] = ag__strides(t)[i];
-}
-
 static void view_remove(ag__geometry *g, int d)
 {
     g->ndim--;
@@ -258,7 +249,7 @@ static bool expand_infer(const ag__call *call, ag__geometry *out)
                        "greater or equal to the number of dimensions in the tensor (%d)",
                        ag__shape_string(&a, ag__sizes(x)), ag__shape_string(&b, wanted), wanted.n,
                        x->ndim);
-    view_start(x, out);
+    ag__geometry_of(x, out);
     for (int i = 0; i < lead; i++)
         view_insert(out, 0, 1, 0);
     for (int i = 0; i < wanted.n; i++) {
@@ -300,7 +291,7 @@ static bool permute_infer(const ag__call *call, ag__geometry *out)
             "of the desired ordering of dimensions i.e. input.dim() = %d is not equal to "
             "len(dims) = %d",
             x->ndim, a->n);
-    view_start(x, out);
+    ag__geometry_of(x, out);
     for (int i = 0; i < x->ndim; i++) {
         const int d = ag__op_dim(call->c, "permute", a->list[i], x->ndim);
         if (d < 0)
@@ -329,7 +320,7 @@ static bool transpose_swap(const ag__call *call, ag__geometry *out, int64_t d0, 
     const int b = a < 0 ? -1 : ag__op_dim(call->c, call->op->name, d1, x->ndim);
     if (b < 0)
         return false;
-    view_start(x, out);
+    ag__geometry_of(x, out);
     if (x->ndim == 0)
         return true;
     out->shape[a] = x->dims[b];
@@ -401,7 +392,7 @@ static bool squeeze_infer(const ag__call *call, ag__geometry *out)
     const int d = ag__op_dim(call->c, "squeeze", call->attrs->i[0], x->ndim);
     if (d < 0)
         return false;
-    view_start(x, out);
+    ag__geometry_of(x, out);
     if (x->ndim > 0 && x->dims[d] == 1)
         view_remove(out, d);
     return true;
@@ -426,7 +417,7 @@ static bool unsqueeze_infer(const ag__call *call, ag__geometry *out)
     const int d = ag__op_dim(call->c, "unsqueeze", call->attrs->i[0], x->ndim + 1);
     if (d < 0)
         return false;
-    view_start(x, out);
+    ag__geometry_of(x, out);
     view_insert(out, d, 1, d < x->ndim ? x->dims[d] * x->dims[x->ndim + d] : 1);
     return true;
 }
@@ -512,12 +503,12 @@ static bool part_slice(ag_context *c, const ag__attrs *a, ag__geometry *g)
 
 static bool select_infer(const ag__call *call, ag__geometry *out)
 {
-    view_start(call->in[0], out);
+    ag__geometry_of(call->in[0], out);
     return part_select(call->c, call->attrs, out);
 }
 static bool slice_infer(const ag__call *call, ag__geometry *out)
 {
-    view_start(call->in[0], out);
+    ag__geometry_of(call->in[0], out);
     return part_slice(call->c, call->attrs, out);
 }
 
@@ -546,7 +537,7 @@ static bool part_backward_kernel(const ag__call *call, ag_tensor *out,
                                  bool (*part)(ag_context *, const ag__attrs *, ag__geometry *))
 {
     ag__geometry g;
-    view_start(out, &g);
+    ag__geometry_of(out, &g);
     if (!part(call->c, call->attrs, &g))
         return false;
     ag_tensor *view = ag__tensor_view(out, &g);

@@ -13,10 +13,13 @@ typedef struct {
 } ag__dtype_info;
 extern const ag__dtype_info ag__dtypes[AG_DTYPE_COUNT];
 static inline size_t ag__itemsize(ag_dtype d) { return ag__dtypes[d].size; }
-static inline bool ag__is_float(ag_dtype d)
+/* f16 bf16 f32 f64 */
+static inline bool ag__is_float(ag_dtype d) { return ag__dtypes[d].is_float; }
+/* PyTorch's categories: bool < integer < floating point. */
+static inline int ag__dtype_category(ag_dtype d)
 {
-    return ag__dtypes[d].is_float;
-} /* f16 bf16 f32 f64 */
+    return d == AG_BOOL ? 0 : ag__is_float(d) ? 2 : 1;
+}
 bool ag__dtype_ok(ag_dtype d);
 
 double ag__load(ag_dtype d, const void *base, int64_t index);

@@ -198,3 +198,15 @@ ag_tensor *ag__contiguous_copy(const ag_tensor *t, ag_dtype dtype)
         ag__copy_data(copy, t);
     return copy;
 }
+
+ag_tensor *ag__ready(ag_tensor *t, ag_dtype dtype)
+{
+    return (ag_dtype)t->dtype == dtype && ag__is_contiguous(t) ? ag__tensor_ref(t)
+                                                               : ag__contiguous_copy(t, dtype);
+}
+
+ag_tensor *ag__computed_in(ag_tensor *t, ag_dtype dtype)
+{
+    return (ag_dtype)t->dtype == dtype ? ag__tensor_ref(t)
+                                       : ag__tensor_new(t->c, dtype, t->ndim, t->dims);
+}

@@ -105,6 +105,11 @@ const char *ag__shape_string(ag__shape_text *buffer, ag_ints shape);
 
 /* Writes src into dst, broadcasting and casting; both must exist and fit. No graph, no version. */
 void ag__copy_data(ag_tensor *dst, const ag_tensor *src);
+/* For kernels, with one more reference for the caller, or NULL when out of memory. An operand: t
+ * itself, or a copy of it, with its elements in order and in `dtype`. */
+ag_tensor *ag__ready(ag_tensor *t, ag_dtype dtype);
+/* A result that is computed in `dtype`: t itself, or a tensor of its shape to be copied into it. */
+ag_tensor *ag__computed_in(ag_tensor *t, ag_dtype dtype);
 /* A new contiguous tensor with t's values (one reference, no scope, no graph). */
 ag_tensor *ag__contiguous_copy(const ag_tensor *t, ag_dtype dtype);
 
