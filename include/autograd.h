@@ -82,7 +82,8 @@ typedef enum {
     AG_ERR_FORMAT,      /* a file is not what its format says */
     AG_ERR_UNSUPPORTED, /* not available in this build or on this machine */
     AG_ERR_GRAPH,       /* a rule of static graphs */
-    AG_ERR_INTERNAL     /* a mistake of the library: please report it */
+    AG_ERR_INTERNAL,    /* a mistake of the library: please report it */
+    AG_ERR_CANCELLED    /* ag_set_cancelled */
 } ag_code;
 
 typedef struct { ag_code code; const char *message; } ag_status;
@@ -162,6 +163,8 @@ AG_API ag_tensor *ag_share(ag_context *c, ag_tensor *t);
 AG_API bool ag_grad_enabled(ag_context *c);
 AG_API bool ag_set_grad_enabled(ag_context *c, bool enabled);         /* returns the previous */
 AG_API bool ag_set_inference_mode(ag_context *c, bool enabled);       /* returns the previous */
+AG_API bool ag_inference_mode_enabled(ag_context *c);
+AG_API bool ag_is_inference(const ag_tensor *t); /* made in inference mode */
 
 /* AG_SCOPE(c) { ... } ends its scope on every way out of the block: its end, break and return.
  * AG_NO_GRAD(c) { ... }, AG_ENABLE_GRAD(c), AG_INFERENCE_MODE(c) set a mode likewise. */
@@ -253,15 +256,44 @@ AG_API ag_tensor *ag_grad_of(ag_tensor *t); /* NULL when there is none: no error
 AG_API bool ag_set_grad(ag_tensor *t, ag_tensor *grad_or_null);
 AG_API void ag_zero_grad(ag_tensor *t); /* drops the gradient, as set_to_none does */
 AG_API bool ag_retain_grad(ag_tensor *t);
-AG_API ag_tensor *ag_detach(ag_tensor *t);  /* the same storage outside the graph */
-AG_API ag_tensor *ag_detach_(ag_tensor *t); /* t itself becomes a leaf */
-AG_API int64_t ag_version(const ag_tensor *t); /* in-place writes to its storage so far */
+AG_API bool ag_retains_grad(const ag_tensor *t); /* ag_retain_grad was called for this result */
+/* The same storage, and version, outside the graph. */
+AG_API ag_tensor *ag_detach(ag_tensor *t);
+AG_API ag_tensor *ag_detach_(ag_tensor *t); /* t itself becomes a leaf; not for views */
+/* In-place writes to t's storage so far; -1 with an error for inference tensors. */
+AG_API int64_t ag_version(const ag_tensor *t);
+AG_API void ag_increment_version(ag_tensor *t); /* after writing through ag_data by hand */
+AG_API bool ag_is_view(const ag_tensor *t);     /* it has a base that the graph knows of */
+AG_API ag_tensor *ag_base_of(ag_tensor *t);     /* what t is a view of; NULL when of nothing */
+
+/* ---- looking at graphs ---- */
 
 AG_API ag_node *ag_grad_fn(ag_tensor *t); /* NULL for leaves; alive as long as t or its graph */
+AG_API int ag_output_nr(ag_tensor *t);    /* which result of its grad_fn t is */
 AG_API const char *ag_node_name(const ag_node *node); /* PyTorch's: "MulBackward0" */
 AG_API int ag_node_n_inputs(const ag_node *node);
+AG_API int ag_node_n_outputs(const ag_node *node);
 /* Where the gradient of operand i goes: a node and which of its outputs; NULL: none is wanted. */
 AG_API ag_node *ag_node_next(const ag_node *node, int i, int *output_nr);
+/* What a node saved: "self", "other", "result", ... (for custom functions "saved"), as PyTorch names
+ * them. The value is NULL, with an error, once a backward pass gave it up. */
+AG_API int ag_node_n_saved(const ag_node *node);
+AG_API const char *ag_node_saved_name(const ag_node *node, int i);
+AG_API ag_tensor *ag_node_saved(ag_node *node, int i);
+/* A stand-in for t that holds its place in the graph and none of its data, to be a root or an input
+ * of a pass. ag_node_edge names the place by a node and one of its results. */
+AG_API ag_tensor *ag_gradient_edge(ag_tensor *t);
+AG_API ag_tensor *ag_node_edge(ag_node *node, int output_nr);
+/* What the graph behind t keeps for backward, by operation, largest first: fills uses[0..capacity)
+ * and returns how many there are; -1 on error. A storage counts for the first node that saved it. */
+typedef struct {
+    const char *operation; /* a node's name */
+    int64_t nodes, values;
+    size_t bytes;
+} ag_saved_use;
+AG_API int ag_saved_bytes(ag_tensor *t, ag_saved_use *uses, int capacity);
+
+/* ---- backward passes ---- */
 
 typedef struct {
     size_t size;
@@ -290,8 +322,146 @@ AG_API bool ag_backward_all(ag_tensor *const *tensors, int n, const ag_backward_
 AG_API bool ag_grad(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs, int n_inputs,
                     ag_tensor **results, const ag_grad_options *);
 
-/* A function of tensors, for the checks below: fills out[0..m), returns false on error. */
+/* From within a pass (a hook, a rule of a custom function): fn(user) is called at its end. */
+AG_API bool ag_queue_callback(ag_context *c, void (*fn)(void *user), void *user);
+/* While it is set, passes fail with AG_ERR_CANCELLED at their next node. A signal handler or another
+ * thread may call it. */
+AG_API void ag_set_cancelled(ag_context *c, bool cancelled);
+/* Anomaly mode: a pass stops at the first NaN, and its errors name the operation and, in checked mode
+ * (AG_CHECKED, below), file and line of its forward call. Returns the previous. */
+AG_API bool ag_set_anomaly_enabled(ag_context *c, bool enabled);
+AG_API bool ag_anomaly_enabled(ag_context *c);
+
+/* ---- hooks: functions that passes call. Order at one node: hooks of its results in order of
+ *      registration, retained gradients, prehooks, the rule, post-accumulate hooks, hooks.
+ *      A hook fails by ag_fail, which stops the pass. It may remove itself and start passes. A handle
+ *      is good until it is removed or the tensor and the graph it was registered on are gone. ---- */
+
+typedef struct ag_hook ag_hook;
+/* The gradient of t is known: returns another in its place, or NULL to keep it. It belongs to the
+ * grad_fn that t has now. */
+AG_API ag_hook *ag_register_hook(ag_tensor *t, ag_tensor *(*hook)(ag_tensor *grad, void *user),
+                                 void *user);
+/* leaf.grad was written. */
+AG_API ag_hook *ag_register_post_accumulate_grad_hook(ag_tensor *leaf,
+                                                      void (*hook)(ag_tensor *leaf, void *user),
+                                                      void *user);
+/* Before and after a node's rule ran. grads are those of the node's results, grads_in those of its
+ * operands: entries may be replaced; NULL is undefined (zero). */
+AG_API ag_hook *ag_node_register_prehook(ag_node *node,
+                                         void (*hook)(ag_tensor **grads, int n, void *user),
+                                         void *user);
+AG_API ag_hook *ag_node_register_hook(ag_node *node,
+                                      void (*hook)(ag_tensor **grads_in, int n_in,
+                                                   ag_tensor *const *grads_out, int n_out,
+                                                   void *user),
+                                      void *user);
+typedef struct {
+    size_t size;
+    bool any; /* at the first gradient (the others are NULL), not when all are known */
+} ag_multi_grad_options;
+/* Once a pass: the gradients of those tensors that take part in it are known. */
+AG_API ag_hook *ag_register_multi_grad_hook(ag_tensor *const *tensors, int n,
+                                            void (*hook)(ag_tensor *const *grads, int n,
+                                                         void *user),
+                                            void *user, const ag_multi_grad_options *);
+AG_API void ag_hook_remove(ag_hook *hook);
+AG_API void ag_hook_set_free(ag_hook *hook, void (*free_user)(void *user)); /* when the hook goes */
+
+/* ---- functions with rules of their own ---- */
+
+typedef struct ag_ctx ag_ctx; /* one application of a custom function */
+typedef struct ag_custom {
+    const char *name; /* the node is called NAMEBackward */
+    /* Computes out[0..m) from in[0..n), outside the graph. An output may be an input. */
+    bool (*forward)(ag_ctx *, ag_tensor *const *in, int n, ag_tensor **out, int m);
+    /* Gradients of the outputs (zeros, or NULL when not materialised) to those of the inputs, which
+     * arrive NULL (none). Written in operations it can be differentiated again. */
+    bool (*backward)(ag_ctx *, ag_tensor *const *grad_out, ag_tensor **grad_in);
+    /* Forward mode: tangents of the inputs (NULL: zero) to those of the outputs. */
+    bool (*jvp)(ag_ctx *, ag_tensor *const *tangents, ag_tensor **tangents_out);
+    /* Batching: in_dims[i] is the batch dimension of in[i], -1 when it has none; fills out_dims. */
+    bool (*batch)(ag_ctx *, ag_tensor *const *in, const int *in_dims, int n, ag_tensor **out,
+                  int *out_dims, int m);
+    bool once_differentiable; /* backward runs outside the graph; a second derivative is an error */
+    void (*free_user)(void *user); /* once for each ag_apply, when nobody needs `user` any more */
+} ag_custom;
+AG_API bool ag_apply(const ag_custom *, ag_tensor *const *inputs, int n, ag_tensor **outputs, int m,
+                     void *user);
+AG_API bool ag_ctx_save(ag_ctx *, ag_tensor *const *tensors, int n); /* forward; entries may be NULL */
+AG_API ag_tensor *ag_ctx_saved(ag_ctx *, int i);                     /* backward, jvp */
+AG_API int ag_ctx_n_saved(const ag_ctx *);
+AG_API void ag_ctx_mark_dirty(ag_ctx *, ag_tensor *input); /* forward wrote into it */
+AG_API void ag_ctx_mark_non_differentiable(ag_ctx *, ag_tensor *output);
+AG_API void ag_ctx_set_materialize_grads(ag_ctx *, bool materialize); /* true to begin with */
+AG_API bool ag_ctx_needs_input_grad(const ag_ctx *, int i);
+AG_API void *ag_ctx_user(const ag_ctx *);
+AG_API ag_context *ag_ctx_context(const ag_ctx *);
+
+/* ---- what is saved for backward, and how ---- */
+
+typedef struct {
+    size_t size;
+    void (*free_packed)(void *packed, void *user); /* when the value is given up */
+} ag_saved_hooks_options;
+/* From here to the pop, each value that an operation saves goes through pack, once, and comes back
+ * through unpack whenever a pass needs it. The innermost pair is used. unpack gives a tensor of the
+ * same shape and dtype. Versions are not looked at under hooks. */
+AG_API bool ag_saved_hooks_push(ag_context *c, void *(*pack)(ag_tensor *t, void *user),
+                                ag_tensor *(*unpack)(void *packed, void *user), void *user,
+                                const ag_saved_hooks_options *);
+/* From here to the pop, a push, or a value saved under an earlier one, is an error with this text. */
+AG_API bool ag_saved_hooks_disable(ag_context *c, const char *message);
+AG_API void ag_saved_hooks_pop(ag_context *c);
+/* The same for value i that a node has saved already. */
+AG_API bool ag_node_saved_set_hooks(ag_node *node, int i, void *(*pack)(ag_tensor *t, void *user),
+                                    ag_tensor *(*unpack)(void *packed, void *user), void *user,
+                                    const ag_saved_hooks_options *);
+/* Saved values of at least .min_bytes go to unnamed files in `folder` until they are needed; ends with
+ * ag_saved_hooks_pop. */
+typedef struct {
+    size_t size;
+    size_t min_bytes;
+} ag_offload_options;
+AG_API bool ag_saved_offload_push(ag_context *c, const char *folder, const ag_offload_options *);
+
+/* A function of tensors: fills out[0..m), returns false on error. */
 typedef bool (*ag_fn)(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user);
+
+/* ---- computing again instead of keeping ---- */
+
+/* What a checkpoint does with the saved values of an operation: called with a node's name. */
+typedef enum { AG_RECOMPUTE, AG_SAVE } ag_checkpoint_policy;
+typedef struct {
+    size_t size;
+    ag_checkpoint_policy (*policy)(const char *operation, void *user); /* NULL: recompute all */
+    bool discard_random_state;  /* do not repeat the random numbers */
+    bool no_determinism_check;  /* shapes and dtypes of the values may differ the second time */
+    bool no_early_stop;         /* run fn to its end the second time */
+} ag_checkpoint_options;
+/* fn(inputs), of which nothing is kept for backward: a pass that needs saved values runs fn again,
+ * once. Calls may nest. */
+AG_API bool ag_checkpoint(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outputs, int m,
+                          void *user, const ag_checkpoint_options *);
+/* One step of a sequence: from the state in[0..n) to out[0..n), of the same shapes. */
+typedef bool (*ag_step_fn)(int64_t step, ag_tensor *const *in, int n, ag_tensor **out, void *user);
+typedef struct {
+    size_t size;
+    int snapshots;       /* states kept at a time, the first one included; 0: as budget_bytes says */
+    size_t budget_bytes; /* for them; 0: no limit but the number of steps */
+} ag_checkpoint_sequence_options;
+/* `steps` steps from `inputs`, as one node. backward recomputes states between snapshots by the
+ * binomial schedule, which takes the fewest steps that the snapshots allow: Griewank and Walther,
+ * Algorithm 799: revolve, ACM TOMS 26 (2000). */
+AG_API bool ag_checkpoint_sequence(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs, int n,
+                                   ag_tensor **outputs, void *user,
+                                   const ag_checkpoint_sequence_options *);
+/* How many times a step is run in all (the recorded runs of backward not counted), at the least, to
+ * reverse `steps` steps with so many snapshots. */
+AG_API int64_t ag_checkpoint_sequence_cost(int64_t steps, int snapshots);
+
+/* ---- checking derivatives ---- */
+
 typedef struct {
     size_t size;
     double eps, atol, rtol; /* 0: 1e-6, 1e-5, 1e-3 */
@@ -569,6 +739,21 @@ AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t,
     (ag_backward_all)(t, n, AG__OPTIONS(ag_backward_all_options, __VA_ARGS__))
 #define ag_grad(outputs, n, inputs, m, results, ...)                                               \
     (ag_grad)(outputs, n, inputs, m, results, AG__OPTIONS(ag_grad_options, __VA_ARGS__))
+#define ag_register_multi_grad_hook(tensors, n, hook, user, ...)                                   \
+    (ag_register_multi_grad_hook)(tensors, n, hook, user,                                          \
+                                  AG__OPTIONS(ag_multi_grad_options, __VA_ARGS__))
+#define ag_saved_hooks_push(c, pack, unpack, user, ...)                                            \
+    (ag_saved_hooks_push)(c, pack, unpack, user, AG__OPTIONS(ag_saved_hooks_options, __VA_ARGS__))
+#define ag_node_saved_set_hooks(node, i, pack, unpack, user, ...)                                  \
+    (ag_node_saved_set_hooks)(node, i, pack, unpack, user,                                         \
+                              AG__OPTIONS(ag_saved_hooks_options, __VA_ARGS__))
+#define ag_saved_offload_push(c, folder, ...)                                                      \
+    (ag_saved_offload_push)(c, folder, AG__OPTIONS(ag_offload_options, __VA_ARGS__))
+#define ag_checkpoint(fn, in, n, out, m, user, ...)                                                \
+    (ag_checkpoint)(fn, in, n, out, m, user, AG__OPTIONS(ag_checkpoint_options, __VA_ARGS__))
+#define ag_checkpoint_sequence(fn, steps, in, n, out, user, ...)                                   \
+    (ag_checkpoint_sequence)(fn, steps, in, n, out, user,                                          \
+                             AG__OPTIONS(ag_checkpoint_sequence_options, __VA_ARGS__))
 #define ag_gradcheck(fn, in, n, user, ...)                                                         \
     (ag_gradcheck)(fn, in, n, user, AG__OPTIONS(ag_gradcheck_options, __VA_ARGS__))
 #define ag_gradgradcheck(fn, in, n, user, ...)                                                     \
