@@ -18,6 +18,7 @@
 #include "src/tensor/shape.c"
 #include "src/tensor/tensor.c"
 
+#include "src/kernels/accumulate.c"
 #include "src/kernels/build_info.c"
 #include "src/kernels/convert.c"
 #include "src/kernels/gemm.c"
@@ -40,6 +41,7 @@
 #include "src/ops/reduce.c"
 #include "src/ops/scan.c"
 #include "src/ops/shape.c"
+#include "src/ops/strided.c"
 #include "src/ops/table.c"
 #include "src/ops/walk.c"
 

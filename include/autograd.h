@@ -607,6 +607,13 @@ AG_API ag_tensor *ag_flatten(ag_tensor *x, int start, int end);
 AG_API ag_tensor *ag_select(ag_tensor *x, int dim, int64_t i);
 AG_API ag_tensor *ag_slice(ag_tensor *x, int dim, int64_t start, int64_t stop, int64_t step);
 AG_API ag_tensor *ag_narrow(ag_tensor *x, int dim, int64_t start, int64_t length);
+AG_API ag_tensor *ag_movedim(ag_tensor *x, int from, int to); /* the other dims keep their order */
+/* Elements with column - row = offset in dims d1 (rows) and d2, which become the last dim. */
+AG_API ag_tensor *ag_diagonal(ag_tensor *x, int64_t offset, int d1, int d2);
+/* Windows of `size` along dim, `step` apart; their elements become a new last dim. */
+AG_API ag_tensor *ag_unfold(ag_tensor *x, int dim, int64_t size, int64_t step);
+/* Any view of x's storage; strides (not negative) and offset are in elements of it. */
+AG_API ag_tensor *ag_as_strided(ag_tensor *x, ag_ints shape, ag_ints strides, int64_t offset);
 AG_API ag_tensor *ag_cat(ag_tensor *const *tensors, int n, int dim);
 AG_API ag_tensor *ag_stack(ag_tensor *const *tensors, int n, int dim);
 AG_API ag_tensor *ag_flip(ag_tensor *x, ag_ints dims);

@@ -21,6 +21,16 @@ typedef struct {
     int64_t list[AG_MAX_DIMS];
 } ag__attrs;
 
+/* For the few rows whose list is longer: it runs on behind the struct, in a call and in a node. */
+typedef struct {
+    ag__attrs head;
+    int64_t tail[2 * AG_MAX_DIMS];
+} ag__long_attrs;
+static inline const int64_t *ag__long_list(const ag__attrs *a)
+{
+    return (const int64_t *)(const void *)((const char *)a + offsetof(ag__attrs, list));
+}
+
 typedef enum {
     AG_KIND_UNARY,
     AG_KIND_BINARY,
