@@ -10,6 +10,7 @@
 #include "src/base/parallel.c"
 #include "src/base/random.c"
 #include "src/base/scope.c"
+#include "src/base/site.c"
 
 #include "src/tensor/create.c"
 #include "src/tensor/dtype.c"
@@ -45,10 +46,15 @@
 #include "src/ops/table.c"
 #include "src/ops/walk.c"
 
+#include "src/autograd/backward.c"
 #include "src/autograd/engine.c"
 #include "src/autograd/gradcheck.c"
+#include "src/autograd/hooks.c"
 #include "src/autograd/meta.c"
+#include "src/autograd/multi_hook.c"
 #include "src/autograd/node.c"
+#include "src/autograd/saved.c"
+#include "src/autograd/view.c"
 
 #include "src/train/init.c"
 #include "src/train/optim.c"

@@ -410,7 +410,7 @@ typedef struct {
 AG_API bool ag_saved_hooks_push(ag_context *c, void *(*pack)(ag_tensor *t, void *user),
                                 ag_tensor *(*unpack)(void *packed, void *user), void *user,
                                 const ag_saved_hooks_options *);
-/* From here to the pop, a push, or a value saved under an earlier one, is an error with this text. */
+/* From here to the pop, a push is an error with this text, as is this call after a push. */
 AG_API bool ag_saved_hooks_disable(ag_context *c, const char *message);
 AG_API void ag_saved_hooks_pop(ag_context *c);
 /* The same for value i that a node has saved already. */
@@ -668,12 +668,33 @@ AG_API ag_tensor *ag_mse_loss(ag_tensor *x, ag_tensor *target, const ag_loss_opt
 AG_API ag_tensor *ag_nll_loss(ag_tensor *x, ag_tensor *target, const ag_loss_options *);
 AG_API ag_tensor *ag_cross_entropy(ag_tensor *logits, ag_tensor *target, const ag_loss_options *);
 
-/* ---- in place: the first operand is written, and returned ---------------------------------------- */
+/* ---- in place: the first operand is written, and returned. Every pointwise operation has such a twin,
+ *      named with an underscore at its end, and with the same further operands. ------------------- */
 
-AG_API ag_tensor *ag_add_(ag_tensor *x, ag_tensor *b);
-AG_API ag_tensor *ag_sub_(ag_tensor *x, ag_tensor *b);
-AG_API ag_tensor *ag_mul_(ag_tensor *x, ag_tensor *b);
-AG_API ag_tensor *ag_div_(ag_tensor *x, ag_tensor *b);
+#define AG__INPLACE(name) AG_API ag_tensor *ag_##name##_(ag_tensor *x);
+AG__INPLACE(neg) AG__INPLACE(abs) AG__INPLACE(sign) AG__INPLACE(sqrt) AG__INPLACE(rsqrt)
+AG__INPLACE(reciprocal) AG__INPLACE(square) AG__INPLACE(exp) AG__INPLACE(exp2) AG__INPLACE(expm1)
+AG__INPLACE(log) AG__INPLACE(log2) AG__INPLACE(log10) AG__INPLACE(log1p) AG__INPLACE(sin)
+AG__INPLACE(cos) AG__INPLACE(tan) AG__INPLACE(asin) AG__INPLACE(acos) AG__INPLACE(atan)
+AG__INPLACE(sinh) AG__INPLACE(cosh) AG__INPLACE(tanh) AG__INPLACE(asinh) AG__INPLACE(acosh)
+AG__INPLACE(atanh) AG__INPLACE(erf) AG__INPLACE(erfc) AG__INPLACE(erfinv) AG__INPLACE(lgamma)
+AG__INPLACE(digamma) AG__INPLACE(sigmoid) AG__INPLACE(logit) AG__INPLACE(softplus)
+AG__INPLACE(relu) AG__INPLACE(selu) AG__INPLACE(silu) AG__INPLACE(mish) AG__INPLACE(hardsigmoid)
+AG__INPLACE(hardswish) AG__INPLACE(floor) AG__INPLACE(ceil) AG__INPLACE(round) AG__INPLACE(trunc)
+AG__INPLACE(sinc) AG__INPLACE(nan_to_num)
+AG_API ag_tensor *ag_leaky_relu_(ag_tensor *x, double slope);
+AG_API ag_tensor *ag_elu_(ag_tensor *x, double alpha);
+AG_API ag_tensor *ag_celu_(ag_tensor *x, double alpha);
+AG_API ag_tensor *ag_hardtanh_(ag_tensor *x, double lo, double hi);
+AG_API ag_tensor *ag_clamp_(ag_tensor *x, double lo, double hi);
+#define AG__INPLACE2(name) AG_API ag_tensor *ag_##name##_(ag_tensor *x, ag_tensor *b);
+AG__INPLACE2(add) AG__INPLACE2(sub) AG__INPLACE2(mul) AG__INPLACE2(div) AG__INPLACE2(pow)
+AG__INPLACE2(fmod) AG__INPLACE2(remainder) AG__INPLACE2(atan2) AG__INPLACE2(hypot)
+AG__INPLACE2(maximum) AG__INPLACE2(minimum) AG__INPLACE2(logaddexp) AG__INPLACE2(xlogy)
+AG__INPLACE2(copysign)
+#undef AG__INPLACE
+#undef AG__INPLACE2
+AG_API ag_tensor *ag_lerp_(ag_tensor *x, ag_tensor *b, ag_tensor *w);
 AG_API ag_tensor *ag_fill_(ag_tensor *x, double value);
 AG_API ag_tensor *ag_zero_(ag_tensor *x);
 AG_API ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src); /* broadcasts and casts src */
@@ -847,6 +868,17 @@ static inline ag_operand ag_operand_real(double v)
 #define ag_sub_(a, b) AG__BINARY(ag_sub_, a, b)
 #define ag_mul_(a, b) AG__BINARY(ag_mul_, a, b)
 #define ag_div_(a, b) AG__BINARY(ag_div_, a, b)
+#define ag_pow_(a, b) AG__BINARY(ag_pow_, a, b)
+#define ag_fmod_(a, b) AG__BINARY(ag_fmod_, a, b)
+#define ag_remainder_(a, b) AG__BINARY(ag_remainder_, a, b)
+#define ag_atan2_(a, b) AG__BINARY(ag_atan2_, a, b)
+#define ag_hypot_(a, b) AG__BINARY(ag_hypot_, a, b)
+#define ag_maximum_(a, b) AG__BINARY(ag_maximum_, a, b)
+#define ag_minimum_(a, b) AG__BINARY(ag_minimum_, a, b)
+#define ag_logaddexp_(a, b) AG__BINARY(ag_logaddexp_, a, b)
+#define ag_xlogy_(a, b) AG__BINARY(ag_xlogy_, a, b)
+#define ag_copysign_(a, b) AG__BINARY(ag_copysign_, a, b)
+#define ag_lerp_(a, b, w) AG__TERNARY(ag_lerp_, a, b, w)
 
 #endif /* __cplusplus */
 

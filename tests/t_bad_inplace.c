@@ -85,7 +85,9 @@ static void t_leaves(ag_context *c)
     CHECK_ERROR(ag_mul_(x, 2), AG_ERR_GRAD, "ag_mul_: a leaf Variable");
     CHECK_ERROR(ag_fill_(x, 2), AG_ERR_GRAD, "ag_fill_: a leaf Variable");
     CHECK_ERROR(ag_zero_(x), AG_ERR_GRAD, sentence);
-    CHECK_ERROR(ag_add_(part, 1), AG_ERR_UNSUPPORTED, "view");
+    CHECK_ERROR(ag_add_(part, 1), AG_ERR_GRAD,
+                "a view of a leaf Variable that requires grad is being used in an in-place "
+                "operation.");
     UNWATCH();
     AG_NO_GRAD (c)
         CHECK(ag_add_(x, 1) && ag_fill_(part, 7));

@@ -160,7 +160,7 @@ static void t_rows_are_complete(ag_context *c)
         const ag__op *op = ag__ops[i];
         CHECK(op->name);
         CHECK(op->infer);
-        CHECK(op->is_view || op->kernel);
+        CHECK(op->is_view || op->is_hidden_view || op->kernel);
         CHECK((op->kind == AG_KIND_NODIFF) == (op->vjp == NULL));
         CHECK(!op->vjp || op->node_name);
     }

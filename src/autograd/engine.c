@@ -8,7 +8,8 @@
  *    number, so that the newest operation runs first and accumulators before all. A rule's results
  *    are brought to the shape and dtype of the operand, and added up in the visit they belong to.
  * 3. Commit: only now, when nothing can fail any more, .grad fields are written and saved values are
- *    given up. A pass that fails leaves everything as it was and can be repeated.
+ *    given up. A pass that fails leaves everything as it was and can be repeated. What the program
+ *    asked to be called when .grad is written, and at the end, follows.
  *
  * An undefined gradient (NULL) is zero that was never computed; it stays undefined.
  *
@@ -19,10 +20,15 @@
  * A rule or callback may start another pass over the same nodes. Each pass has its own visits; a
  * node points at that of the newest pass, which remembers the one it covers and puts it back.
  */
+#include "engine.h"
+
+#include <math.h>
 #include <string.h>
 
+#include "hooks.h"
 #include "meta.h"
-#include "node.h"
+#include "saved.h"
+#include "view.h"
 
 typedef struct ag__visit {
     ag_node *node;
@@ -38,7 +44,7 @@ typedef struct ag__visit {
     bool needed;        /* it runs, or leads to something wanted */
     bool queued;        /* it was ready */
     bool ran;
-    ag_tensor *grads[]; /* of the node's outputs; at commit, what .grad becomes or is added */
+    ag_tensor *grads[]; /* of the node's outputs, owned */
 } ag__visit;
 
 enum { PASS_CHUNK = 1024, PASS_CHUNK_MAX = 1 << 22, PASS_HEAP = 16, PASS_OUT = 8 };
@@ -48,20 +54,40 @@ typedef struct pass_chunk {
     size_t bytes;
 } pass_chunk;
 
+/* A .grad to be written: g, owned, takes the place of what is there, is added to it, or is its new
+ * value. */
+typedef struct pass_write {
+    struct pass_write *next;
+    ag_node *accumulator; /* of a leaf; NULL: t retains its gradient */
+    ag_tensor *t, *g;
+    enum { WRITE_TAKES, WRITE_ADDS, WRITE_COPIES } how;
+} pass_write;
+
+/* See ag_queue_callback. */
+typedef struct pass_callback {
+    struct pass_callback *next;
+    void (*fn)(void *user);
+    void *user;
+} pass_callback;
+
 /* A root or an input: the pass owns a reference to its node. */
 typedef struct pass_anchor {
     ag_node *node;
     struct pass_anchor *next;
 } pass_anchor;
 
-typedef struct {
+typedef struct ag__pass {
+    struct ag__pass *outer; /* the pass that this one runs inside of */
     ag_context *c;
     uint64_t id;
     bool retain_graph, create_graph, grad_was_enabled;
     bool all;                    /* no inputs were named: every leaf is wanted */
+    bool accumulates;            /* into .grad, rather than giving results */
     ag_scope bracket;            /* of what rules make */
     ag__visit *visits, *keeping; /* all, and those that keep gradients when they have run */
     pass_anchor *held;
+    pass_write *writes;
+    pass_callback *callbacks, **last_callback;
     char *at, *end;     /* the unused rest of the newest chunk */
     pass_chunk *chunks; /* beyond the first */
     size_t chunk_bytes; /* of the next one */
@@ -70,6 +96,8 @@ typedef struct {
     size_t heap_room;
     int max_in;
     ag_tensor **out; /* results of a rule, max_in of them */
+    ag_tensor **in;  /* what prehooks made of its gradients, max_out of them; NULL until needed */
+    int max_out;
     ag__visit *first_heap[PASS_HEAP];
     ag_tensor *first_out[PASS_OUT];
     _Alignas(16) char first_chunk[PASS_CHUNK];
@@ -135,8 +163,8 @@ static ag__visit *pass_visit(pass *p, ag_node *n)
     p->visits = v;
     n->visit = v;
     n->pass = p->id;
-    if (n->n_in > p->max_in)
-        p->max_in = n->n_in;
+    p->max_in = n->n_in > p->max_in ? n->n_in : p->max_in;
+    p->max_out = n->n_out > p->max_out ? n->n_out : p->max_out;
     return v;
 }
 
@@ -270,6 +298,24 @@ static bool pass_deliver(pass *p, ag_tensor **slot, ag_tensor *g)
     return true;
 }
 
+/* Whether g can be summed to the shape of what the edge leads to. */
+static bool pass_check_gradient(const pass *p, const ag_node *n, int i, const ag_tensor *g)
+{
+    const ag__edge *e = &n->edges[i];
+    const ag__output *o = &ag__node_outputs(e->node)[e->nr];
+    bool fits = g->c == p->c && g->ndim >= o->ndim;
+    for (int k = 1; k <= o->ndim && fits; k++) {
+        const int64_t size = o->shape[o->ndim - k];
+        fits = size == 1 || size == g->dims[g->ndim - k];
+    }
+    ag__shape_text a, b;
+    return fits || ag_fail(p->c, AG_ERR_SHAPE,
+                           "Function %s returned an invalid gradient at index %d - got %s but "
+                           "expected shape compatible with %s",
+                           ag_node_name(n), i, ag__shape_string(&a, ag__sizes(g)),
+                           ag__shape_string(&b, (ag_ints){ o->shape, o->ndim }));
+}
+
 /* g as the operand behind the edge wants it: its shape and its dtype. */
 static ag_tensor *pass_repair(const ag__edge *e, ag_tensor *g)
 {
@@ -278,29 +324,103 @@ static ag_tensor *pass_repair(const ag__edge *e, ag_tensor *g)
     return g && g->dtype != o->dtype ? ag_to(g, (ag_dtype)o->dtype) : g;
 }
 
-static bool pass_run_rule(pass *p, ag__visit *v)
+static bool visit_takes_part(const pass *p, const ag__visit *v)
+{
+    return p->all || visit_leads_on(v);
+}
+
+/* In anomaly mode: none of the rule's results holds a NaN. */
+static bool pass_check_nan(const pass *p, const ag_node *n)
+{
+    for (int i = 0; i < n->n_in; i++) {
+        const ag_tensor *g = n->edges[i].node ? p->out[i] : NULL;
+        ag_tensor *flat = g ? ag__ready((ag_tensor *)(uintptr_t)g, (ag_dtype)g->dtype) : NULL;
+        if (g && !flat)
+            return false;
+        bool nan = false;
+        for (int64_t k = 0; flat && k < flat->numel && !nan; k++)
+            nan = isnan(ag__load((ag_dtype)flat->dtype, ag__at(flat), k));
+        ag__tensor_unref(flat);
+        if (nan)
+            return ag_fail(p->c, AG_ERR_GRAD, "Function '%s' returned nan values in its %dth output.",
+                           ag_node_name(n), i);
+    }
+    return true;
+}
+
+/* The gradients that the rule of v gets: v's own, or what prehooks put in their place. */
+static ag_tensor *const *pass_before(pass *p, ag__visit *v)
 {
     ag_node *n = v->node;
-    static const ag__attrs none = { 0 };
-    if (!ag__node_check_saved(n))
+    if (!ag__hook_find(ag__hooks_of(n), AG_HOOK_BEFORE))
+        return v->grads;
+    if (!p->in && !(p->in = pass_take(p, (size_t)p->max_out * sizeof *p->in)))
+        return NULL;
+    memcpy(p->in, v->grads, n->n_out * sizeof *p->in);
+    return ag__hooks_before(n, p->in) ? p->in : NULL;
+}
+
+/* Runs the rule of v, with the hooks around it, and hands its results on. */
+static bool pass_run_rule(pass *p, ag__visit *v, bool keeps)
+{
+    ag_node *n = v->node;
+    ag_tensor *const *g = pass_before(p, v);
+    bool any = n->op->takes_undefined;
+    for (int j = 0; j < n->n_out && g; j++)
+        any = any || g[j];
+    if (!g)
         return false;
-    for (int i = 0; i < n->n_in; i++)
-        p->out[i] = NULL;
-    ag__rule rule = { n->op,    p->c,  n, n->op->takes_attrs ? ag__node_attrs(n) : &none,
-                      v->grads, p->out };
-    if (!n->op->vjp(&rule))
-        return ag__failed(p->c) ? false
-                                : ag_fail(p->c, AG_ERR_INTERNAL, "%s failed", ag_node_name(n));
+    const bool owns =
+        !keeps && !p->create_graph && g == v->grads && n->n_out == 1 && g[0] && pass_owns(g[0]);
+    if (!any)
+        memset(p->out, 0, n->n_in * sizeof *p->out);
+    if (any && !ag__node_apply(n, n->edges, g, owns, p->all, p->out))
+        return false;
+    if (n->extra && !ag__hooks_after(n, p->out, g))
+        return false;
+    if (p->c->anomaly && !pass_check_nan(p, n))
+        return false;
     for (int i = 0; i < n->n_in; i++) {
         const ag__edge *e = &n->edges[i];
         if (!p->out[i] || !e->node)
             continue;
         ag__visit *w = e->node->visit;
-        if (!p->all && !w->needed && !w->wanted)
+        if (!visit_takes_part(p, w))
             continue;
-        ag_tensor *g = pass_repair(e, p->out[i]);
-        if (!g || !pass_deliver(p, &w->grads[e->nr], g))
+        if (!pass_check_gradient(p, n, i, p->out[i]))
             return false;
+        ag_tensor *to = pass_repair(e, p->out[i]);
+        if (!to || !pass_deliver(p, &w->grads[e->nr], to))
+            return false;
+    }
+    return true;
+}
+
+/* The same, where anomaly mode wants errors to know whose rule it was. */
+static bool pass_run_rule_named(pass *p, ag__visit *v, bool keeps)
+{
+    ag_context *c = p->c;
+    const char *of = c->rule_of, *site = c->rule_site;
+    c->rule_of = ag_node_name(v->node);
+    c->rule_site = v->node->extra ? v->node->extra->site : NULL;
+    const bool ok = pass_run_rule(p, v, keeps);
+    c->rule_of = of;
+    c->rule_site = site;
+    return ok;
+}
+
+/* A leaf's gradient is complete. Prehooks of the accumulator may replace it. */
+static bool pass_run_accumulator(pass *p, ag__visit *v)
+{
+    ag_tensor *g = v->grads[0];
+    if (!ag__hooks_of(v->node) || !p->accumulates)
+        return true;
+    if (!ag__hooks_before(v->node, &g))
+        return false;
+    if (g && g != v->grads[0]) {
+        ag__tensor_ref(g);
+        ag__tensor_unref(v->grads[0]);
+        v->grads[0] = g;
     }
     return true;
 }
@@ -308,25 +428,27 @@ static bool pass_run_rule(pass *p, ag__visit *v)
 static bool pass_run_node(pass *p, ag__visit *v)
 {
     ag_node *n = v->node;
-    const ag__output *outputs = ag__node_outputs(n);
-    /* Gradients are looked at again as results of the pass and where .grad is written. */
-    bool any = false, kept = v->wanted || !n->op->vjp;
-    for (int j = 0; j < n->n_out; j++) {
-        any = any || v->grads[j];
-        kept = kept || outputs[j].retains;
-    }
-    v->ran = n->op->vjp && (p->all || v->needed);
-    if (v->ran && any) {
-        const bool ok = pass_run_rule(p, v);
-        ag__scope_drain(&p->bracket);
-        if (!ok)
-            return false;
-    }
-    if (kept) {
+    const bool takes_part = visit_takes_part(p, v), is_leaf = !n->op->vjp;
+    if (AG_UNLIKELY(atomic_load_explicit(&p->c->cancelled, memory_order_relaxed)))
+        return ag_fail(p->c, AG_ERR_CANCELLED, "backward was cancelled before %s", ag_node_name(n));
+    if (AG_UNLIKELY(n->extra != NULL) && takes_part && !ag__hooks_tensor(n, v->grads))
+        return false;
+    const bool keeps = v->wanted || is_leaf ||
+                       (n->extra && ag__hook_find(ag__hooks_of(n), AG_HOOK_RETAIN));
+    v->ran = !is_leaf && (p->all || v->needed);
+    bool ok = true;
+    if (v->ran)
+        ok = p->c->anomaly ? pass_run_rule_named(p, v, keeps) : pass_run_rule(p, v, keeps);
+    else if (is_leaf && takes_part && n->extra)
+        ok = pass_run_accumulator(p, v);
+    ag__scope_drain(&p->bracket);
+    if (!ok)
+        return false;
+    if (keeps) {
         v->link = p->keeping;
         p->keeping = v;
     }
-    for (int j = 0; j < n->n_out && !kept; j++) {
+    for (int j = 0; j < n->n_out && !keeps; j++) {
         ag__tensor_unref(v->grads[j]);
         v->grads[j] = NULL;
     }
@@ -358,86 +480,149 @@ static bool pass_run(pass *p)
 
 /* ---- commit ---- */
 
-/* g is added to the present gradient where it lies, rather than replacing it. */
-static bool pass_adds_in_place(const pass *p, const ag_tensor *old)
+static bool pass_same_strides(const ag_tensor *a, const ag_tensor *b)
 {
-    return old && !p->create_graph && !ag__wants_grad(old) && ag__is_contiguous(old);
-}
-
-/* Turns *g into what t's .grad becomes, g itself when nobody else holds it, a copy or a sum. It is
- * left alone when it will be added to the present gradient in place. */
-static bool pass_prepare_grad(const pass *p, const ag_tensor *t, ag_tensor **g)
-{
-    ag_tensor *old = t->meta->grad;
-    if (old ? pass_adds_in_place(p, old) : p->create_graph || pass_owns(*g))
-        return true;
-    ag_tensor *next = old ? (ag_add)(old, *g) : ag_clone(*g);
-    if (!next)
-        return false;
-    ag__tensor_unref(*g);
-    *g = ag__tensor_ref(next);
+    for (int i = 0; i < a->ndim; i++)
+        if (a->dims[i] > 1 && a->dims[a->ndim + i] != b->dims[b->ndim + i])
+            return false;
     return true;
 }
 
-static void pass_commit_grad(const pass *p, ag_tensor *t, ag_tensor *g)
+/* A copy of g for t.grad: in t's order of dimensions where t is dense, else in rows. */
+static ag_tensor *pass_copy_grad(const pass *p, const ag_tensor *t, ag_tensor *g)
 {
-    ag_tensor *old = t->meta->grad;
-    if (!pass_adds_in_place(p, old)) {
-        ag__meta_set_grad(t, ag__tensor_ref(g));
-        return;
+    if (p->create_graph)
+        return ag__lend(ag_clone(g));
+    if (ag__is_contiguous(t) || !ag__is_dense(t))
+        return ag__give(ag__contiguous_copy(g, (ag_dtype)g->dtype));
+    ag__geometry at;
+    ag__geometry_of(t, &at);
+    at.offset = 0;
+    ag_tensor *memory = ag__tensor_new(p->c, (ag_dtype)g->dtype, 1, &t->numel);
+    ag_tensor *copy = memory ? ag__give(ag__tensor_window(memory, &at)) : NULL;
+    ag__tensor_unref(memory);
+    if (copy)
+        ag__copy_data(copy, g);
+    return copy;
+}
+
+/* Nobody else holds g, and it is laid out as t.grad should be. */
+static bool pass_can_steal(const ag_tensor *t, const ag_tensor *g)
+{
+    return g->refs == 1 && g->storage->refs == 1 && !g->storage->foreign &&
+           (ag__is_contiguous(t) || !ag__is_dense(t) ? ag__is_contiguous(g)
+                                                      : pass_same_strides(t, g));
+}
+
+/* Plans that t.grad gets g. The present gradient stays the same tensor unless a graph is wanted. */
+static bool pass_plan_write(pass *p, ag_node *accumulator, ag_tensor *t, ag_tensor *g)
+{
+    ag_tensor *old = ag__meta_of(t) ? t->meta->grad : NULL;
+    pass_write *w = t->meta ? pass_take(p, sizeof *w) : NULL;
+    if (!w)
+        return false;
+    *w = (pass_write){ .accumulator = accumulator, .t = t };
+    const bool stays = old && !p->create_graph && !ag__wants_grad(old) && !ag__repeats_memory(old);
+    if (stays && ag__is_contiguous(old)) {
+        w->how = WRITE_ADDS;
+    } else if (old) {
+        w->how = stays ? WRITE_COPIES : WRITE_TAKES;
+        g = (ag_add)(old, g);
+    } else if (!accumulator || !pass_can_steal(t, g)) {
+        g = pass_copy_grad(p, t, g);
     }
-    pass_add_in_place(old, g);
-    ag__bump_version(old, "AccumulateGrad");
+    if (!g)
+        return false;
+    w->g = ag__tensor_ref(g);
+    w->next = p->writes;
+    p->writes = w;
+    return true;
 }
 
-/* The tensor whose .grad output j of v feeds, or NULL. */
-static ag_tensor *pass_target(const pass *p, const ag__visit *v, int j)
+/* What of v's gradients goes to .grad fields: a leaf's, and that of retained results. */
+static bool pass_plan_visit(pass *p, ag__visit *v)
 {
-    if (!v->grads[j])
-        return NULL;
     ag_tensor *leaf = ag__node_leaf(v->node);
-    if (leaf)
-        return p->all || v->wanted ? leaf : NULL;
-    return ag__node_outputs(v->node)[j].retains;
+    ag_hook *h = leaf ? NULL : ag__hook_find(ag__hooks_of(v->node), AG_HOOK_RETAIN);
+    for (; h; h = ag__hook_find(h->next, AG_HOOK_RETAIN))
+        if (v->grads[h->nr] && !pass_plan_write(p, NULL, h->retains, v->grads[h->nr]))
+            return false;
+    const bool accumulates = leaf && p->accumulates && v->grads[0] && (p->all || v->wanted);
+    return !accumulates || pass_plan_write(p, v->node, leaf, v->grads[0]);
 }
 
-static bool pass_prepare(pass *p)
+static bool pass_plan(pass *p)
 {
     for (ag__visit *v = p->keeping; v; v = v->link)
-        for (int j = 0; j < v->n_out; j++) {
-            const ag_tensor *t = pass_target(p, v, j);
-            if (t && !pass_prepare_grad(p, t, &v->grads[j]))
-                return false;
-        }
+        if (visit_takes_part(p, v) && !pass_plan_visit(p, v))
+            return false;
     return true;
 }
 
-static void pass_commit(pass *p, bool accumulate)
+static void pass_commit(pass *p)
 {
-    for (ag__visit *v = p->keeping; v && accumulate; v = v->link)
-        for (int j = 0; j < v->n_out; j++) {
-            ag_tensor *t = pass_target(p, v, j);
-            if (t)
-                pass_commit_grad(p, t, v->grads[j]);
-        }
+    for (pass_write *w = p->writes; w; w = w->next) {
+        ag_tensor *grad = w->t->meta->grad;
+        if (w->how == WRITE_ADDS)
+            pass_add_in_place(grad, w->g);
+        else if (w->how == WRITE_COPIES)
+            ag__copy_data(grad, w->g);
+        else
+            ag__meta_set_grad(w->t, ag__tensor_ref(w->g));
+        if (w->how != WRITE_TAKES)
+            ag__bump_version(grad, "AccumulateGrad");
+    }
     for (ag__visit *v = p->visits; v && !p->retain_graph; v = v->next) {
         if (v->next)
             AG_PREFETCH(v->next->node);
         if (v->ran)
-            ag__node_release_saved(v->node);
+            ag__saved_release(v->node);
     }
 }
 
-static void pass_begin(pass *p, ag_context *c, bool retain_graph, bool create_graph, bool all)
+/* Hooks of leaves whose .grad was written. */
+static bool pass_call_hooks(pass *p)
 {
+    ag_context *c = p->c;
+    ag_scope s;
+    bool ok = true;
+    ag__bracket_begin(&s, c);
+    c->grad_enabled = p->create_graph;
+    for (pass_write *w = p->writes; w && ok; w = w->next)
+        if (w->accumulator && ag__hooks_of(w->accumulator))
+            ok = ag__hooks_accumulated(w->accumulator, w->g);
+    c->grad_enabled = p->grad_was_enabled;
+    ag__bracket_end(&s);
+    return ok;
+}
+
+/* The callbacks, which may add callbacks. */
+static bool pass_call_back(pass *p)
+{
+    for (pass_callback *k = p->callbacks; k; k = k->next) {
+        const unsigned failures = p->c->failures;
+        k->fn(k->user);
+        if (ag__failed_since(p->c, failures))
+            return false;
+    }
+    return true;
+}
+
+static void pass_begin(pass *p, ag_context *c, const ag__pass_request *r)
+{
+    p->outer = c->running;
     p->c = c;
     p->id = ++c->pass;
-    p->retain_graph = retain_graph || create_graph;
-    p->create_graph = create_graph;
+    p->retain_graph = r->retain_graph || r->create_graph;
+    p->create_graph = r->create_graph;
     p->grad_was_enabled = c->grad_enabled;
-    p->all = all;
+    p->all = !r->inputs;
+    p->accumulates = !r->results;
     p->visits = p->keeping = NULL;
     p->held = NULL;
+    p->writes = NULL;
+    p->callbacks = NULL;
+    p->last_callback = &p->callbacks;
     p->at = p->first_chunk;
     p->end = p->first_chunk + PASS_CHUNK;
     p->chunks = NULL;
@@ -445,18 +630,22 @@ static void pass_begin(pass *p, ag_context *c, bool retain_graph, bool create_gr
     p->heap = p->first_heap;
     p->heap_n = 0;
     p->heap_room = PASS_HEAP;
-    p->max_in = 0;
+    p->max_in = p->max_out = 0;
     p->out = p->first_out;
+    p->in = NULL;
     c->passes++;
-    c->grad_enabled = create_graph;
+    c->running = p;
+    c->grad_enabled = r->create_graph;
     ag__bracket_begin(&p->bracket, c);
 }
 
 /* After a pass that failed gradients may be left in any visit, otherwise in those that keep some. */
 static void pass_end(pass *p, bool ok)
 {
-    p->c->grad_enabled = p->grad_was_enabled;
+    p->c->running = p->outer;
     p->c->passes--;
+    for (pass_write *w = p->writes; w; w = w->next)
+        ag__tensor_unref(w->g);
     for (ag__visit *v = ok ? p->keeping : p->visits; v; v = ok ? v->link : v->next)
         for (int j = 0; j < v->n_out; j++)
             ag__tensor_unref(v->grads[j]);
@@ -476,33 +665,7 @@ static void pass_end(pass *p, bool ok)
         ag__free(p->c, p->out, (size_t)p->max_in * sizeof *p->out);
 }
 
-/* ---- roots ---- */
-
-static bool root_check(ag_context *c, ag_tensor *t, int i, ag_tensor *g)
-{
-    ag__shape_text a, b;
-    if (!t)
-        return ag_fail(c, AG_ERR_VALUE, "ag_backward: tensor %d is NULL", i);
-    if (t->c != c || (g && g->c != c))
-        return ag_fail(c, AG_ERR_VALUE,
-                       "ag_backward: tensor %d or its gradient is of another context", i);
-    if (!ag__wants_grad(t))
-        return ag_fail(c, AG_ERR_GRAD,
-                       "element %d of tensors does not require grad and does not have a grad_fn",
-                       i);
-    if (!g && t->numel != 1)
-        return ag_fail(c, AG_ERR_GRAD, "grad can be implicitly created only for scalar outputs");
-    if (g && !ag__same_shape(ag__sizes(g), ag__sizes(t)))
-        return ag_fail(
-            c, AG_ERR_SHAPE,
-            "Mismatch in shape: grad_output[%d] has a shape of %s and output[%d] has a shape "
-            "of %s.",
-            i, ag__shape_string(&a, ag__sizes(g)), i, ag__shape_string(&b, ag__sizes(t)));
-    if (g && !ag__is_float((ag_dtype)g->dtype))
-        return ag_fail(c, AG_ERR_DTYPE, "gradient %d has dtype %s; gradients are floating point", i,
-                       ag_dtype_name((ag_dtype)g->dtype));
-    return true;
-}
+/* ---- roots and inputs ---- */
 
 static ag_tensor *root_ones(const ag_tensor *t)
 {
@@ -523,27 +686,15 @@ static bool root_deliver(pass *p, ag_tensor *t, ag_tensor *g)
     return ok && g && pass_deliver(p, &e.node->visit->grads[e.nr], g);
 }
 
-/* ---- the passes that users start ---- */
-
-typedef struct {
-    ag_tensor *const *roots;
-    ag_tensor *const *gradients; /* NULL: ones */
-    int n_roots;
-    ag_tensor *const *inputs;
-    int n_inputs;
-    ag_tensor **results; /* NULL: accumulate into .grad */
-    bool retain_graph, create_graph;
-    const ag_grad_options *grad;
-} pass_request;
-
 /* Marks the visits of the inputs, before discovery; with results NULL an input that is no leaf
  * retains its gradient. */
-static bool pass_want_inputs(pass *p, const pass_request *r)
+static bool pass_want_inputs(pass *p, const ag__pass_request *r)
 {
     for (int i = 0; i < r->n_inputs; i++) {
         ag_tensor *t = r->inputs[i];
         ag__edge e;
-        if ((!r->results && !ag_retain_grad(t)) || !ag__gradient_edge(t, &e))
+        const bool is_leaf = !t->grad_fn || ag__node_leaf(t->grad_fn);
+        if ((!r->results && !is_leaf && !ag_retain_grad(t)) || !ag__gradient_edge(t, &e))
             return false;
         if (!pass_hold(p, e.node))
             return false;
@@ -561,10 +712,10 @@ static ag_tensor *pass_found(const pass *p, const ag_tensor *t)
 }
 
 /* Writes results[] when all are there; a result of our own is given to the innermost scope. */
-static bool pass_collect(pass *p, const pass_request *r)
+static bool pass_collect(pass *p, const ag__pass_request *r)
 {
     for (int i = 0; i < r->n_inputs; i++)
-        if (!pass_found(p, r->inputs[i]) && !r->grad->allow_unused && !r->grad->materialize_grads)
+        if (!pass_found(p, r->inputs[i]) && !r->allow_unused && !r->materialize_grads)
             return ag_fail(
                 p->c, AG_ERR_GRAD,
                 "One of the differentiated Tensors appears to not have been used in the "
@@ -572,7 +723,7 @@ static bool pass_collect(pass *p, const pass_request *r)
                 i);
     for (int i = 0; i < r->n_inputs; i++) {
         ag_tensor *g = pass_found(p, r->inputs[i]);
-        if (!g && r->grad->materialize_grads) {
+        if (!g && r->materialize_grads) {
             g = ag_zeros_like(r->inputs[i]);
             if (!g)
                 return false;
@@ -582,118 +733,58 @@ static bool pass_collect(pass *p, const pass_request *r)
     return true;
 }
 
-static bool pass_perform(ag_context *c, const pass_request *r)
+bool ag__pass_perform(ag_context *c, const ag__pass_request *r)
 {
     pass p;
-    pass_begin(&p, c, r->retain_graph, r->create_graph, !r->inputs);
+    pass_begin(&p, c, r);
     bool ok = pass_want_inputs(&p, r);
     for (int i = 0; i < r->n_roots && ok; i++)
         ok = root_deliver(&p, r->roots[i], r->gradients ? r->gradients[i] : NULL);
-    ok = ok && pass_run(&p);
-    if (!r->results)
-        ok = ok && pass_prepare(&p);
+    ok = ok && pass_run(&p) && pass_plan(&p);
     ag__bracket_end(&p.bracket);
-    if (r->results)
-        ok = ok && pass_collect(&p, r);
-    if (ok)
-        pass_commit(&p, !r->results);
+    c->grad_enabled = p.grad_was_enabled;
+    ok = ok && (!r->results || pass_collect(&p, r));
+    if (ok) {
+        pass_commit(&p);
+        ok = pass_call_hooks(&p) && pass_call_back(&p);
+    }
     pass_end(&p, ok);
     return ok;
 }
 
-/* The context of the first tensor that is there. */
-static ag_context *pass_context(ag_tensor *const *tensors, int n)
+/* ---- what callbacks ask ---- */
+
+uint64_t ag__pass_running(const ag_context *c) { return c->running ? c->running->id : 0; }
+
+bool ag__pass_is_running(const ag_context *c, uint64_t id)
 {
-    for (int i = 0; tensors && i < n; i++)
-        if (tensors[i])
-            return tensors[i]->c;
-    return NULL;
+    for (const pass *p = c->running; p; p = p->outer)
+        if (p->id == id)
+            return true;
+    return false;
 }
 
-static bool pass_check_inputs(ag_context *c, const char *op, ag_tensor *const *inputs, int n)
+bool ag__node_in_pass(const ag_node *n)
 {
-    for (int i = 0; i < n; i++) {
-        if (!inputs[i] || inputs[i]->c != c)
-            return ag_fail(c, AG_ERR_VALUE, "%s: input %d is %s", op, i,
-                           inputs[i] ? "of another context" : "NULL");
-        if (!ag__wants_grad(inputs[i]))
-            return ag_fail(c, AG_ERR_GRAD,
-                           "One of the differentiated Tensors does not require grad [input %d]", i);
-    }
+    const pass *p = n->c->running;
+    const ag__visit *v = p ? pass_visit_of(p, n) : NULL;
+    return v && v->reached && visit_takes_part(p, v);
+}
+
+bool ag_queue_callback(ag_context *c, void (*fn)(void *user), void *user)
+{
+    if (!c)
+        return false;
+    if (!fn)
+        return ag_fail(c, AG_ERR_VALUE, "ag_queue_callback: fn is NULL");
+    if (!c->running)
+        return ag_fail(c, AG_ERR_GRAD,
+                       "Final callbacks can only be installed during backward pass.");
+    pass_callback *k = pass_take(c->running, sizeof *k);
+    if (!k)
+        return false;
+    *k = (pass_callback){ .fn = fn, .user = user };
+    *c->running->last_callback = k;
+    c->running->last_callback = &k->next;
     return true;
-}
-
-bool(ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_options *options)
-{
-    static const ag_backward_all_options none = { .size = sizeof none };
-    const ag_backward_all_options *o = options ? options : &none;
-    ag_context *c = pass_context(tensors, n);
-    if (!c)
-        return false;
-    if (o->inputs && o->n_inputs <= 0)
-        return ag_fail(c, AG_ERR_GRAD, "`inputs` argument to `backward()` cannot be empty.");
-    for (int i = 0; i < n; i++)
-        if (!root_check(c, tensors[i], i, o->gradients ? o->gradients[i] : NULL))
-            return false;
-    if (o->inputs && !pass_check_inputs(c, "ag_backward", o->inputs, o->n_inputs))
-        return false;
-    if (o->create_graph && !c->warned_create_graph) {
-        c->warned_create_graph = true;
-        ag__log(c,
-                "Using backward() with create_graph=True will create a reference cycle between "
-                "the parameter and its gradient which can cause a memory leak. We recommend using "
-                "ag_grad when creating the graph to avoid this. If you have to use this function, "
-                "make sure to reset the .grad fields of your parameters to None (ag_zero_grad) "
-                "after use to break the cycle and avoid the leak.");
-    }
-    const pass_request r = { .roots = tensors,
-                             .gradients = o->gradients,
-                             .n_roots = n,
-                             .inputs = o->inputs,
-                             .n_inputs = o->inputs ? o->n_inputs : 0,
-                             .retain_graph = o->retain_graph,
-                             .create_graph = o->create_graph };
-    return pass_perform(c, &r);
-}
-
-bool(ag_backward)(ag_tensor *t, const ag_backward_options *options)
-{
-    static const ag_backward_options none = { .size = sizeof none };
-    const ag_backward_options *o = options ? options : &none;
-    const ag_backward_all_options all = { .size = sizeof all,
-                                          .gradients = &o->gradient,
-                                          .retain_graph = o->retain_graph,
-                                          .create_graph = o->create_graph,
-                                          .inputs = o->inputs,
-                                          .n_inputs = o->n_inputs };
-    return (ag_backward_all)(&t, 1, &all);
-}
-
-bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs, int n_inputs,
-              ag_tensor **results, const ag_grad_options *options)
-{
-    static const ag_grad_options none = { .size = sizeof none };
-    const ag_grad_options *o = options ? options : &none;
-    ag_context *c = pass_context(outputs, n_outputs);
-    if (!c)
-        return false;
-    if (!inputs || n_inputs <= 0 || !results)
-        return ag_fail(c, AG_ERR_VALUE, "ag_grad: grad requires non-empty inputs.");
-    if (o->batched)
-        return ag_fail(c, AG_ERR_UNSUPPORTED, "ag_grad: .batched is not supported");
-    for (int i = 0; i < n_outputs; i++)
-        if (!root_check(c, outputs[i], i, o->grad_outputs ? o->grad_outputs[i] : NULL))
-            return false;
-    if (!pass_check_inputs(c, "ag_grad", inputs, n_inputs))
-        return false;
-    const pass_request r = { .roots = outputs,
-                             .gradients = o->grad_outputs,
-                             .n_roots = n_outputs,
-                             .inputs = inputs,
-                             .n_inputs = n_inputs,
-                             .results = results,
-                             .retain_graph = o->retain_graph,
-                             .create_graph = o->create_graph,
-                             .grad = o };
-    return pass_perform(c, &r);
 }

@@ -1,7 +1,9 @@
 /* See meta.h, and the questions about a tensor that need no engine. */
 #include "meta.h"
 
+#include "hooks.h"
 #include "node.h"
+#include "view.h"
 
 ag__meta *ag__meta_of(ag_tensor *t)
 {
@@ -9,30 +11,43 @@ ag__meta *ag__meta_of(ag_tensor *t)
         return t->meta;
     ag__meta *m = ag__alloc(t->c, sizeof *m);
     if (m)
-        *m = (ag__meta){ .link = { &m->link, &m->link, NULL } };
+        *m = (ag__meta){ .link = { &m->link, &m->link, NULL }, .of = t };
     return t->meta = m;
+}
+
+/* Out of the context's list, and into it again when t is to be there. */
+static void meta_list(ag_tensor *t)
+{
+    ag__owned *link = &t->meta->link, *ring = &t->c->rings;
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    *link = (ag__owned){ link, link, NULL };
+    if (!t->meta->grad && !(t->flags & AG_T_REBASED))
+        return;
+    *link = (ag__owned){ ring->prev, ring, NULL };
+    ring->prev->next = link;
+    ring->prev = link;
 }
 
 void ag__meta_set_grad(ag_tensor *t, ag_tensor *grad)
 {
-    ag__meta *m = t->meta;
-    ag_tensor *old = m->grad;
-    m->link.prev->next = m->link.next;
-    m->link.next->prev = m->link.prev;
-    m->link = (ag__owned){ &m->link, &m->link, NULL };
-    m->grad = grad;
-    if (grad) {
-        ag__owned *ring = &t->c->grads;
-        m->link = (ag__owned){ ring->prev, ring, NULL };
-        ring->prev->next = &m->link;
-        ring->prev = &m->link;
-    }
+    ag_tensor *old = t->meta->grad;
+    t->meta->grad = grad;
+    meta_list(t);
     ag__tensor_unref(old);
+}
+
+void ag__meta_enlist(ag_tensor *t)
+{
+    t->flags |= AG_T_REBASED;
+    meta_list(t);
 }
 
 void ag__meta_free(ag_tensor *t)
 {
     ag__meta *m = t->meta;
+    ag__hooks_forget(t);
+    t->flags &= (uint8_t)~AG_T_REBASED;
     ag__meta_set_grad(t, NULL);
     if (m->accumulator)
         ag__node_free_accumulator(m->accumulator);
@@ -41,32 +56,62 @@ void ag__meta_free(ag_tensor *t)
     t->meta = NULL;
 }
 
-/* The ring's records lie in metas; taking a gradient out unlinks its record. */
-void ag__context_clear_grads(ag_context *c)
+void ag__context_break_rings(ag_context *c)
 {
     ag__context_ref(c);
-    while (c->grads.next != &c->grads) {
-        ag__meta *m = (ag__meta *)c->grads.next;
-        ag_tensor *grad = m->grad;
-        m->link.prev->next = m->link.next;
-        m->link.next->prev = m->link.prev;
-        m->link = (ag__owned){ &m->link, &m->link, NULL };
-        m->grad = NULL;
-        ag__tensor_unref(grad);
+    while (c->rings.next != &c->rings) {
+        ag_tensor *t = ((ag__meta *)c->rings.next)->of;
+        ag_node *n = t->flags & AG_T_REBASED ? t->grad_fn : NULL;
+        ag__tensor_ref(t);
+        if (n)
+            t->grad_fn = NULL;
+        t->flags &= (uint8_t)~AG_T_REBASED;
+        ag__meta_set_grad(t, NULL);
+        ag__node_unref(n);
+        ag__tensor_unref(t);
     }
     ag__context_unref(c);
 }
 
 /* ---- public ---- */
 
-bool ag_requires_grad(const ag_tensor *t) { return t && ag__wants_grad(t); }
-bool ag_is_leaf(const ag_tensor *t) { return t && !t->grad_fn; }
-ag_node *ag_grad_fn(ag_tensor *t) { return t ? t->grad_fn : NULL; }
+bool ag_requires_grad(const ag_tensor *t) { return t && ag__wants_grad_now(t); }
+bool ag_is_leaf(const ag_tensor *t)
+{
+    return t && !t->grad_fn && (ag__wants_grad(t) || !ag__wants_grad_now(t));
+}
+ag_node *ag_grad_fn(ag_tensor *t) { return t && ag__fresh(t) ? t->grad_fn : NULL; }
+int ag_output_nr(ag_tensor *t) { return t && ag__fresh(t) ? t->output_nr : -1; }
+bool ag_is_view(const ag_tensor *t) { return t && t->flags & AG_T_VIEW; }
+ag_tensor *ag_base_of(ag_tensor *t)
+{
+    return t && t->flags & AG_T_VIEW ? ag__lend(ag__view_of(t)->base) : NULL;
+}
+bool ag_is_inference(const ag_tensor *t) { return t && t->flags & AG_T_INFERENCE; }
+
+int64_t ag_version(const ag_tensor *t)
+{
+    if (t && t->flags & AG_T_INFERENCE)
+        ag_fail(t->c, AG_ERR_GRAD, "ag_version: Inference tensors do not track version counter.");
+    return t && !(t->flags & AG_T_INFERENCE) ? (int64_t)t->storage->version : -1;
+}
+
+void ag_increment_version(ag_tensor *t)
+{
+    if (t)
+        ag__bump_version(t, "ag_increment_version");
+}
 
 ag_tensor *ag_requires_grad_(ag_tensor *t, bool requires_grad)
 {
     if (!t)
         return NULL;
+    if (!ag__fresh(t))
+        return NULL;
+    if (requires_grad && t->flags & AG_T_INFERENCE && !t->c->inference)
+        return ag__fail(t->c, AG_ERR_GRAD,
+                        "ag_requires_grad_: Setting requires_grad=True on inference tensor outside "
+                        "InferenceMode is not allowed.");
     if (t->grad_fn && !requires_grad)
         return ag__fail(t->c, AG_ERR_GRAD,
                         "ag_requires_grad_: you can only change requires_grad flags of leaf "
@@ -87,7 +132,7 @@ ag_tensor *ag_grad_of(ag_tensor *t)
 {
     if (!t || (t->meta && t->meta->grad))
         return t ? ag__lend(t->meta->grad) : NULL;
-    if (t->grad_fn && !(t->meta && t->meta->retains_grad) && !t->c->warned_non_leaf_grad) {
+    if (t->grad_fn && !ag_retains_grad(t) && !t->c->warned_non_leaf_grad) {
         t->c->warned_non_leaf_grad = true;
         ag__log(t->c,
                 "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. "
@@ -135,27 +180,9 @@ void ag_zero_grad(ag_tensor *t)
         ag__meta_set_grad(t, NULL);
 }
 
-bool ag_retain_grad(ag_tensor *t)
-{
-    if (!t)
-        return false;
-    if (!ag__wants_grad(t))
-        return ag_fail(t->c, AG_ERR_GRAD,
-                       "ag_retain_grad: can't retain_grad on Tensor that has requires_grad=False");
-    if (!t->grad_fn)
-        return true;
-    if (!ag__meta_of(t) || !ag__node_retain_output(t))
-        return false;
-    t->meta->retains_grad = true;
-    return true;
-}
-
 ag_tensor *ag_detach(ag_tensor *t)
 {
-    ag_tensor *d = t ? ag__tensor_alias(t) : NULL;
-    if (d)
-        d->flags |= AG_T_VIEW;
-    return ag__give(d);
+    return t ? ag__give(ag__tensor_alias(t)) : NULL;
 }
 
 ag_tensor *ag_detach_(ag_tensor *t)
@@ -165,6 +192,7 @@ ag_tensor *ag_detach_(ag_tensor *t)
     if (t->flags & AG_T_VIEW)
         return ag__fail(t->c, AG_ERR_GRAD,
                         "ag_detach_: Can't detach views in-place. Use detach() instead.");
+    ag__hooks_forget(t);
     ag_node *n = t->grad_fn;
     t->grad_fn = NULL;
     t->output_nr = 0;

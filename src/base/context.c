@@ -6,6 +6,7 @@
 #include "allocator.h"
 #include "error.h"
 #include "parallel.h"
+#include "site.h"
 
 ag_context *(ag_open)(const ag_open_options *options)
 {
@@ -19,7 +20,7 @@ ag_context *(ag_open)(const ag_open_options *options)
     ag__memory_init(&c->memory, allocator);
     c->root = (ag_scope){ .c = c, .ring = { &c->root.ring, &c->root.ring, &c->root } };
     c->scope = &c->root;
-    c->grads = (ag__owned){ &c->grads, &c->grads, NULL };
+    c->rings = (ag__owned){ &c->rings, &c->rings, NULL };
     c->grad_enabled = true;
     c->refs = 1;
     c->threads = o->threads > 0 ? o->threads : 1;
@@ -39,7 +40,7 @@ void ag_close(ag_context *c)
     if (c->scope != &c->root) /* called by a callback of a function that is still at work */
         return;
     c->closed = true;
-    ag__context_clear_grads(c);
+    ag__context_break_rings(c);
     ag__scope_drain(&c->root);
     ag__context_unref(c);
 }
@@ -49,6 +50,7 @@ void ag__context_unref(ag_context *c)
     if (--c->refs > 0)
         return;
     ag__parallel_end(c);
+    ag__site_release(c);
     ag_allocator allocator = c->memory.allocator;
     ag__memory_release(&c->memory);
     allocator.release(c, sizeof *c, allocator.user);
@@ -86,6 +88,25 @@ bool ag_set_inference_mode(ag_context *c, bool enabled)
     bool previous = c->inference;
     c->inference = enabled;
     return previous;
+}
+
+bool ag_inference_mode_enabled(ag_context *c) { return c && c->inference; }
+
+bool ag_set_anomaly_enabled(ag_context *c, bool enabled)
+{
+    if (!c)
+        return false;
+    bool previous = c->anomaly;
+    c->anomaly = enabled;
+    return previous;
+}
+
+bool ag_anomaly_enabled(ag_context *c) { return c && c->anomaly; }
+
+void ag_set_cancelled(ag_context *c, bool cancelled)
+{
+    if (c)
+        atomic_store_explicit(&c->cancelled, cancelled, memory_order_relaxed);
 }
 
 enum { MODE_NO_GRAD, MODE_ENABLE_GRAD, MODE_INFERENCE };

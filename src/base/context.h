@@ -8,6 +8,8 @@
 #ifndef AG_BASE_CONTEXT_H
 #define AG_BASE_CONTEXT_H
 
+#include <stdatomic.h>
+
 #include "../../include/autograd.h"
 
 #include "compiler.h"
@@ -43,7 +45,15 @@ struct ag_context {
     uint64_t next_seq;     /* sequence number of the next node */
     uint64_t pass;         /* number of the newest backward pass */
     int passes;            /* how many are under way, one inside the other */
-    ag__owned grads;       /* ring of the autograd records that hold a .grad: see autograd/meta.h */
+    struct ag__pass *running;     /* the innermost of them */
+    struct ag__saved_hooks *saved_hooks; /* what saved values go through: see autograd/saved.h */
+    bool anomaly;
+    atomic_bool cancelled; /* set by a signal handler or another thread */
+    const char *site_file; /* the call under way, in checked mode: see site.h */
+    int site_line;
+    struct ag__sites *sites;
+    const char *rule_of, *rule_site; /* in anomaly mode: the node whose rule runs, its forward call */
+    ag__owned rings; /* of the autograd records that may close a ring: see autograd/meta.h */
     struct ag_node *dying; /* stack of nodes to be freed: see autograd/node.c */
     bool reaping;
     bool warned_create_graph; /* the warnings that come once */
@@ -58,13 +68,14 @@ struct ag_context {
     void *log_user;
     void (*on_error)(ag_context *c, const ag_status *status);
     ag_status status;
+    unsigned failures; /* calls that failed so far, whether an error was pending or not */
     char message[AG_MESSAGE_MAX];
 };
 
 /* Set by the tensor layer when it is linked in: gives up one thing that a scope owns. */
 void ag__owned_release(ag__owned *o);
-/* Set by the autograd layer: drops the .grad of every tensor, which breaks x.grad -> grad_fn -> x. */
-void ag__context_clear_grads(ag_context *c);
+/* Set by the autograd layer: breaks the rings of references that tensors may be in. */
+void ag__context_break_rings(ag_context *c);
 
 void ag__context_unref(ag_context *c);
 static inline void ag__context_ref(ag_context *c) { c->refs++; }

@@ -4,12 +4,31 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* What is known of where the call stands: its place in the program, the node whose rule runs. */
+static void error_add_place(ag_context *c)
+{
+    char *at = c->message + strlen(c->message), *end = c->message + sizeof c->message;
+    if (c->site_file)
+        at += snprintf(at, (size_t)(end - at), " [%s:%d]", c->site_file, c->site_line);
+    if (c->rule_of && at < end)
+        snprintf(at, (size_t)(end - at), " [Error detected in %s. %s%s]", c->rule_of,
+                 c->rule_site ? "Its forward call: "
+                              : "No forward pass information available. Enable detect anomaly "
+                                "during forward pass, in checked mode, for more information.",
+                 c->rule_site ? c->rule_site : "");
+}
 
 static void error_set(ag_context *c, ag_code code, const char *format, va_list args)
 {
-    if (!c || c->status.code != AG_OK)
+    if (!c)
+        return;
+    c->failures++;
+    if (c->status.code != AG_OK)
         return;
     vsnprintf(c->message, sizeof c->message, format, args);
+    error_add_place(c);
     c->status = (ag_status){ code, c->message };
     if (c->on_error)
         c->on_error(c, &c->status);

@@ -9,6 +9,11 @@
 
 void *ag__fail(ag_context *c, ag_code code, const char *format, ...) AG_FORMAT(3, 4); /* NULL */
 static inline bool ag__failed(const ag_context *c) { return c->status.code != AG_OK; }
+/* For callbacks: ag__failed_since(c, c->failures as it was before the call). */
+static inline bool ag__failed_since(const ag_context *c, unsigned failures)
+{
+    return c->failures != failures;
+}
 
 /* A warning for the user's log hook, if there is one. */
 void ag__log(ag_context *c, const char *message);

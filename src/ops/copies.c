@@ -12,7 +12,7 @@
 /* Copies src into the geometry g over dst, or, with `read`, src seen through g into dst. */
 static bool copies_through(ag_tensor *dst, ag_tensor *src, const ag__geometry *g, bool read)
 {
-    ag_tensor *view = ag__tensor_view(read ? src : dst, g);
+    ag_tensor *view = ag__tensor_window(read ? src : dst, g);
     if (!view)
         return false;
     if (read)
@@ -111,10 +111,11 @@ static bool cat_vjp(ag__rule *r)
     int64_t start = 0;
     for (int i = 0; i < n; i++) {
         const bool wanted = ag__wants(r, i);
-        const ag_ints shape = wanted ? ag__in_shape(r, i) : (ag_ints){ NULL, 0 };
-        const bool skipped = wanted && shape.n == 1 && shape.data[0] == 0;
+        const bool known = ag__was_wanted(r, i);
+        const ag_ints shape = known ? ag__in_shape(r, i) : (ag_ints){ NULL, 0 };
+        const bool skipped = known && shape.n == 1 && shape.data[0] == 0;
         const int64_t size = skipped ? 0 : r->attrs->n ? r->attrs->list[i] : shape.data[dim];
-        if (skipped)
+        if (wanted && skipped)
             r->out[i] = ag_zeros(r->c, AG_SHAPE(0), .dtype = (ag_dtype)g->dtype);
         else if (wanted)
             r->out[i] = ag_narrow(g, dim, start, size);

@@ -1,30 +1,28 @@
 /*
  * In-place operations: the value is computed beside the operand by the row of the table, then written
- * over it, and the operand takes the node of the result for its own. The copy costs a pass over the
- * data and buys that nothing has changed when a call fails.
+ * over it, and the operand takes the node of the result for its own (see autograd/view.h for what that
+ * means to views). The copy costs a pass over the data and buys that nothing has changed when a call
+ * fails. Every row has its twin from here.
  */
-#include "../autograd/meta.h"
-#include "../autograd/node.h"
+#include "inplace.h"
+
+#include "../autograd/saved.h"
+#include "../autograd/view.h"
+#include "../base/site.h"
+#include "compose.h"
 #include "pointwise.h"
 
 /* PyTorch's rules for what may be written; `graph` when the write is recorded. */
 static bool inplace_check(const char *name, ag_tensor *x, bool graph)
 {
-    if (graph && ag__wants_grad(x) && !x->grad_fn && x->flags & AG_T_VIEW)
-        return ag_fail(
-            x->c, AG_ERR_GRAD,
-            "%s: a view of a leaf Variable that requires grad is being used in an in-place "
-            "operation.",
-            name);
-    if (graph && ag__wants_grad(x) && !x->grad_fn)
-        return ag_fail(
-            x->c, AG_ERR_GRAD,
-            "%s: a leaf Variable that requires grad is being used in an in-place operation.", name);
-    if (graph && x->flags & AG_T_VIEW)
-        return ag_fail(x->c, AG_ERR_UNSUPPORTED,
-                       "%s: writing into a view that takes part in a graph is not supported; write "
-                       "into a clone of it (ag_clone)",
+    if (x->flags & AG_T_INFERENCE && !x->c->inference)
+        return ag_fail(x->c, AG_ERR_GRAD,
+                       "%s: Inplace update to inference tensor outside InferenceMode is not "
+                       "allowed.You can make a clone to get a normal tensor before doing inplace "
+                       "update. See https://github.com/pytorch/rfcs/pull/17 for more details.",
                        name);
+    if (graph && !ag__view_check_write(x, name))
+        return false;
     return !ag__repeats_memory(x) ||
            ag_fail(
                x->c, AG_ERR_VALUE,
@@ -34,26 +32,12 @@ static bool inplace_check(const char *name, ag_tensor *x, bool graph)
                name);
 }
 
-/* The elements fill the memory between the first and the last, each place once. */
-static bool inplace_is_dense(const ag_tensor *t)
-{
-    for (int64_t filled = 1; filled < t->numel;) {
-        int d = 0;
-        while (d < t->ndim && (t->dims[d] == 1 || t->dims[t->ndim + d] != filled))
-            d++;
-        if (d == t->ndim)
-            return false;
-        filled *= t->dims[d];
-    }
-    return true;
-}
-
 /* PyTorch's rule: src may be x, element for element, or lie elsewhere. Operands with gaps pass,
  * here as there; since results are computed beside x, they are right all the same. */
 static bool inplace_check_overlap(const char *name, const ag_tensor *x, const ag_tensor *src)
 {
     if (x == src || x->storage != src->storage || x->numel == 0 || src->numel == 0 ||
-        !inplace_is_dense(x) || !inplace_is_dense(src))
+        !ag__is_dense(x) || !ag__is_dense(src))
         return true;
     const bool apart = x->offset + x->numel <= src->offset || src->offset + src->numel <= x->offset;
     bool same = x->offset == src->offset && x->numel == src->numel && x->ndim == src->ndim;
@@ -86,14 +70,14 @@ static bool inplace_keep_old(ag_tensor *x, ag_node *n)
 {
     ag__saved *saved = ag__node_saved(n);
     for (int i = 0; i < n->n_saved; i++) {
-        if (saved[i].tensor != x)
+        if (saved[i].is_packed || saved[i].tensor != x)
             continue;
         ag_tensor *old = ag__contiguous_copy(x, (ag_dtype)x->dtype);
         if (!old)
             return false;
+        if (x->grad_fn)
+            ag__node_adopt(x->grad_fn, x->output_nr, old);
         old->flags |= x->flags & AG_T_REQUIRES_GRAD;
-        old->grad_fn = x->grad_fn ? ag__node_ref(x->grad_fn) : NULL;
-        old->output_nr = x->output_nr;
         x->c->saved_bytes += old->storage->bytes - x->storage->bytes;
         saved[i].tensor = old;
         saved[i].version = old->storage->version;
@@ -102,74 +86,101 @@ static bool inplace_keep_old(ag_tensor *x, ag_node *n)
     return true;
 }
 
-/* Writes y (a fresh result for x's operation) over x. */
+/* Results that the node saved are x from now on, so that a later write is seen. `of_x` are aliases of
+ * x for them, made before. */
+static void inplace_save_result(ag_tensor *x, ag_node *n, ag_tensor *of_x)
+{
+    ag__saved *saved = ag__node_saved(n);
+    for (int i = 0; i < n->n_saved; i++) {
+        if (saved[i].kind != AG_SAVED_OUTPUT || saved[i].is_packed || !saved[i].tensor)
+            continue;
+        x->c->saved_bytes += x->storage->bytes - saved[i].tensor->storage->bytes;
+        ag__tensor_unref(saved[i].tensor);
+        saved[i].tensor = ag__tensor_ref(of_x);
+        saved[i].version = x->storage->version;
+    }
+}
+
+/* Writes y over x. */
 static ag_tensor *inplace_write(const char *name, ag_tensor *x, ag_tensor *y)
 {
-    if (!y || !inplace_fits(name, x, y) || (y->grad_fn && !inplace_keep_old(x, y->grad_fn)))
+    ag_node *n = y ? y->grad_fn : NULL;
+    const char *by;
+    ag__rebase rebase;
+    if (!y || !inplace_fits(name, x, y) || !ag__site_text(x->c, name, &by))
         return NULL;
-    ag__copy_data(x, y);
-    ag__bump_version(x, name);
-    if (y->grad_fn) {
-        ag_node *old = x->grad_fn;
-        x->grad_fn = ag__node_ref(y->grad_fn);
-        x->output_nr = y->output_nr;
-        x->flags |= AG_T_REQUIRES_GRAD;
-        ag__node_unref(old);
+    ag_tensor *of_x = n ? ag__tensor_alias(x) : NULL;
+    if (n && (!of_x || !inplace_keep_old(x, n) || !ag__rebase_prepare(&rebase, x, n, y->output_nr))) {
+        ag__tensor_unref(of_x);
+        return NULL;
     }
+    ag__copy_data(x, y);
+    ag__bump_version(x, by);
+    if (n) {
+        inplace_save_result(x, n, of_x);
+        ag__rebase_commit(&rebase);
+    }
+    ag__tensor_unref(of_x);
     return x;
 }
 
-static ag_tensor *inplace_binary(int op, const char *name, ag_tensor *x, ag_tensor *b)
+/* Whether the write of op(in...) would be recorded. False when a view may not be read. */
+static bool inplace_wants_graph(ag_tensor *const *in, int n_in, bool *graph)
 {
-    if (!x || !b)
-        return x ? ag__fail(x->c, AG_ERR_VALUE, "%s: operand 1 is NULL", name) : NULL;
-    const bool graph = x->c->grad_enabled && (ag__wants_grad(x) || ag__wants_grad(b));
-    if (!inplace_check(name, x, graph) || !inplace_check_overlap(name, x, b))
-        return NULL;
+    const ag_context *c = in[0]->c;
+    *graph = false;
+    for (int i = 0; i < n_in && c->grad_enabled && !c->inference; i++) {
+        if (i > 0 && !ag__fresh(in[i]))
+            return false;
+        *graph = *graph || (in[i] && ag__wants_grad_now(in[i]));
+    }
+    return true;
+}
+
+bool ag__inplace_open(ag_scope *s, const char *name, ag_tensor *const *in, int n_in)
+{
+    bool graph;
+    for (int i = 0; i < n_in; i++)
+        if (in[0] && !in[i])
+            return ag_fail(in[0]->c, AG_ERR_VALUE, "%s: operand %d is NULL", name, i);
+    if (!in[0] || !inplace_wants_graph(in, n_in, &graph) || !inplace_check(name, in[0], graph))
+        return false;
+    for (int i = 1; i < n_in; i++)
+        if (!inplace_check_overlap(name, in[0], in[i]))
+            return false;
+    ag__bracket_begin(s, in[0]->c);
+    return true;
+}
+
+ag_tensor *ag__inplace_close(ag_scope *s, const char *name, ag_tensor *x, ag_tensor *y)
+{
+    x = inplace_write(name, x, y);
+    ag__bracket_end(s);
+    return x;
+}
+
+ag_tensor *ag__inplace(const ag__op *op, const char *name, ag_tensor *const *in, int n_in,
+                       const ag__attrs *attrs)
+{
     ag_scope s;
-    ag__bracket_begin(&s, x->c);
-    x = inplace_write(name, x, ag__binary(ag__ops[op], x, b, NULL));
-    ag__bracket_end(&s);
-    return x;
+    return ag__inplace_open(&s, name, in, n_in)
+               ? ag__inplace_close(&s, name, in[0], ag__run1(op, in, n_in, attrs))
+               : NULL;
 }
 
-ag_tensor *(ag_add_)(ag_tensor *x, ag_tensor *b)
-{
-    return inplace_binary(AG_OP_add, "ag_add_", x, b);
-}
-ag_tensor *(ag_sub_)(ag_tensor *x, ag_tensor *b)
-{
-    return inplace_binary(AG_OP_sub, "ag_sub_", x, b);
-}
-ag_tensor *(ag_mul_)(ag_tensor *x, ag_tensor *b)
-{
-    return inplace_binary(AG_OP_mul, "ag_mul_", x, b);
-}
-ag_tensor *(ag_div_)(ag_tensor *x, ag_tensor *b)
-{
-    return inplace_binary(AG_OP_div, "ag_div_", x, b);
-}
+/* ---- public: copies and constants ---- */
 
 static ag_tensor *inplace_copy(const char *name, ag_tensor *dst, ag_tensor *src)
 {
-    const bool graph = dst->c->grad_enabled && (ag__wants_grad(dst) || ag__wants_grad(src));
-    if (!inplace_check(name, dst, graph) || !inplace_check_overlap(name, dst, src))
-        return NULL;
     ag_scope s;
-    ag__bracket_begin(&s, dst->c);
+    if (!ag__inplace_open(&s, name, (ag_tensor *[]){ dst, src }, 2))
+        return NULL;
     ag_tensor *cast = ag_to(src, (ag_dtype)dst->dtype);
-    ag_tensor *y = cast ? ag__binary(ag__ops[AG_OP_copy], dst, cast, NULL) : NULL;
-    dst = inplace_write(name, dst, y);
-    ag__bracket_end(&s);
-    return dst;
+    return ag__inplace_close(&s, name, dst,
+                             cast ? ag__binary(ag__ops[AG_OP_copy], dst, cast, NULL) : NULL);
 }
 
-ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src)
-{
-    if (!dst || !src)
-        return dst ? ag__fail(dst->c, AG_ERR_VALUE, "ag_copy_: src is NULL") : NULL;
-    return inplace_copy("ag_copy_", dst, src);
-}
+ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src) { return inplace_copy("ag_copy_", dst, src); }
 
 static ag_tensor *inplace_fill(const char *name, ag_tensor *x, double value)
 {

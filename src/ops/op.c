@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "../autograd/node.h"
+#include "../autograd/saved.h"
+#include "../autograd/view.h"
 
 static const ag__attrs op_no_attrs = { 0 };
 
@@ -34,14 +35,36 @@ static ag_context *op_check_operands(const ag__op *op, ag_tensor *const *in, int
     return good ? c : op_fail_operands(op, in, n_in);
 }
 
-static bool op_wants_graph(const ag__call *call)
+/* *graph: whether the call is recorded. False when out of memory, or when a view may not be read. */
+static bool op_wants_graph(const ag__call *call, bool *graph)
 {
-    if (!call->c->grad_enabled || !call->op->vjp)
-        return false;
-    for (int i = 0; i < call->n_in; i++)
-        if (call->in[i] && ag__wants_grad(call->in[i]))
-            return true;
-    return false;
+    *graph = false;
+    if (!call->c->grad_enabled || call->c->inference || !call->op->vjp)
+        return true;
+    for (int i = 0; i < call->n_in; i++) {
+        ag_tensor *t = call->in[i];
+        if (t && ag__is_stale(t) && !ag__view_refresh(t))
+            return false;
+        *graph = *graph || (t && ag__wants_grad(t));
+    }
+    return true;
+}
+
+static ag__view_kind op_view_kind(const ag__op *op, const ag_context *c)
+{
+    return c->inference        ? AG_VIEW_INFERENCE
+           : !c->grad_enabled ? AG_VIEW_NO_GRAD
+           : op->n_out != 1   ? AG_VIEW_ONE_OF_MANY
+                              : AG_VIEW_PLAIN;
+}
+
+static ag_tensor *op_result(const ag__call *call, const ag__geometry *g)
+{
+    if (call->op->is_view)
+        return ag__tensor_view(call->in[0], g, op_view_kind(call->op, call->c));
+    if (call->op->is_hidden_view)
+        return ag__tensor_window(call->in[0], g);
+    return ag__tensor_new(call->c, g->dtype, g->ndim, g->shape);
 }
 
 bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
@@ -52,18 +75,16 @@ bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *
         return false;
     const ag__call call = { op, c, in, n_in, attrs ? attrs : &op_no_attrs };
     ag__geometry geometry[AG_MAX_OUTPUTS];
-    if (!op->infer(&call, geometry))
+    bool graph;
+    if (!op->infer(&call, geometry) || !op_wants_graph(&call, &graph))
         return false;
     int made = 0;
     bool ok = true;
     for (; made < op->n_out && ok; made++) {
-        const ag__geometry *g = &geometry[made];
-        out[made] = op->is_view ? ag__tensor_view(in[0], g)
-                                : ag__tensor_new(c, g->dtype, g->ndim, g->shape);
+        out[made] = op_result(&call, &geometry[made]);
         ok = out[made] != NULL;
     }
-    ok = ok && (op->is_view || op->kernel(&call, out));
-    ok = ok && (!op_wants_graph(&call) || ag__node_attach(&call, out));
+    ok = ok && (!op->kernel || op->kernel(&call, out)) && (!graph || ag__node_attach(&call, out));
     if (ok)
         return true;
     for (int j = 0; j < made; j++)
@@ -89,7 +110,13 @@ ag_tensor *ag__binary(const ag__op *op, ag_tensor *a, ag_tensor *b, const ag__at
 
 /* ---- for rules ---- */
 
-bool ag__wants(const ag__rule *r, int input) { return r->node->edges[input].node != NULL; }
+bool ag__wants(const ag__rule *r, int input)
+{
+    const ag_node *to = r->edges[input].node;
+    return to && (r->all || ag__node_in_pass(to));
+}
+
+bool ag__was_wanted(const ag__rule *r, int input) { return r->node->edges[input].node; }
 
 ag_ints ag__in_shape(const ag__rule *r, int input)
 {
@@ -98,26 +125,17 @@ ag_ints ag__in_shape(const ag__rule *r, int input)
     return (ag_ints){ o->shape, o->ndim };
 }
 
-static ag_tensor *op_saved(const ag__rule *r, bool is_output, int nr)
+static ag_tensor *op_saved(const ag__rule *r, ag__saved_kind kind, int nr)
 {
-    ag_node *n = r->node;
-    for (int i = 0; i < n->n_saved; i++) {
-        const ag__saved *s = &ag__node_saved(n)[i];
-        if (s->is_output != is_output || s->nr != nr)
-            continue;
-        if (!is_output || !r->c->grad_enabled)
-            return s->tensor;
-        /* An output is saved without its node, which would own itself; a graph needs it back. */
-        ag_tensor *y = ag__give(ag__tensor_alias(s->tensor));
-        if (y) {
-            y->grad_fn = ag__node_ref(n);
-            y->output_nr = (uint16_t)nr;
-            y->flags |= AG_T_REQUIRES_GRAD;
-        }
-        return y;
-    }
-    return NULL;
+    const ag__saved *s = ag__node_saved(r->node);
+    int i = 0;
+    while (i < r->node->n_saved && (s[i].kind != kind || s[i].nr != nr))
+        i++;
+    if (i == r->node->n_saved)
+        return NULL;
+    ag_tensor *value = r->values ? r->values[i] : s[i].tensor;
+    return r->c->grad_enabled ? ag__saved_in_graph(r->node, i, value) : value;
 }
 
-ag_tensor *ag__in(const ag__rule *r, int input) { return op_saved(r, false, input); }
-ag_tensor *ag__out(const ag__rule *r, int output) { return op_saved(r, true, output); }
+ag_tensor *ag__in(const ag__rule *r, int input) { return op_saved(r, AG_SAVED_INPUT, input); }
+ag_tensor *ag__out(const ag__rule *r, int output) { return op_saved(r, AG_SAVED_OUTPUT, output); }

@@ -11,7 +11,8 @@
 
 #include "../tensor/tensor.h"
 
-enum { AG_MAX_OUTPUTS = 3, AG_SAVE_OUTPUT = 1 << 12 }; /* bit i: input i; this bit: output 0, ... */
+/* Masks of what a node saves: bit i is input i, for so many, and those from there on outputs. */
+enum { AG_MAX_OUTPUTS = 3, AG_SAVE_INPUTS = 12, AG_SAVE_OUTPUT = 1 << AG_SAVE_INPUTS };
 
 /* Arguments that are not tensors. Rows use what they need; `n` numbers of `list` are valid. */
 typedef struct {
@@ -42,6 +43,7 @@ typedef enum {
 } ag__kind;
 
 struct ag__op;
+struct ag__edge;
 typedef struct {
     const struct ag__op *op;
     ag_context *c;
@@ -56,8 +58,12 @@ typedef struct {
     ag_context *c;
     struct ag_node *node;
     const ag__attrs *attrs;
-    ag_tensor *const *g; /* gradients of the outputs; NULL is undefined (zero) */
-    ag_tensor **out;     /* gradients of the inputs, to be filled; stays NULL: undefined */
+    const struct ag__edge *edges; /* which gradients are wanted: see ag__node_apply */
+    ag_tensor *const *g;      /* gradients of the outputs; NULL is undefined (zero) */
+    ag_tensor **out;          /* gradients of the inputs, to be filled; stays NULL: undefined */
+    ag_tensor *const *values; /* the saved values, when some were packed; else NULL */
+    bool owns_g; /* nobody else holds g[0], nor its storage: it may be written, and passed on */
+    bool all;
 } ag__rule;
 
 typedef struct ag__op {
@@ -68,7 +74,9 @@ typedef struct ag__op {
     int n_in;          /* -1: any number */
     int n_out;         /* 1 to AG_MAX_OUTPUTS */
     bool is_view;      /* infer gives strides and offset over in[0], there is no kernel */
+    bool is_hidden_view; /* likewise, of an operand nobody else has: in[0] is no base for it */
     bool takes_attrs;  /* the node keeps them */
+    bool takes_undefined; /* the rule runs although no gradient arrived */
     unsigned optional; /* bit i: input i may be NULL */
     /* Fills out[j] for every output; false with an error. */
     bool (*infer)(const ag__call *call, ag__geometry *out);
@@ -80,6 +88,10 @@ typedef struct ag__op {
     /* Fills r->out[i] for each i with ag__wants(r, i), by calling operations. NULL: no derivative. */
     bool (*vjp)(ag__rule *r);
     const struct ag__pointwise *pointwise; /* NULL for structured rows */
+    /* For nodes with a payload of their own; NULL otherwise. */
+    void (*release)(struct ag_node *n);       /* gives up what the payload owns */
+    void (*release_saved)(struct ag_node *n); /* the part of it that is saved for backward */
+    const char *(*name_of)(const struct ag_node *n);
 } ag__op;
 
 /* The table: one enum value and one row per operation of ops.def, in its order. */
@@ -106,7 +118,9 @@ ag_tensor *ag__binary(const ag__op *op, ag_tensor *a, ag_tensor *b, const ag__at
 bool ag__wants(const ag__rule *r, int input);
 ag_tensor *ag__in(const ag__rule *r, int input);    /* a saved input */
 ag_tensor *ag__out(const ag__rule *r, int output);  /* a saved output */
-ag_ints ag__in_shape(const ag__rule *r, int input); /* of an input whose gradient is wanted */
+/* An input whose gradient is wanted was one when the call was recorded, but a pass may want fewer. */
+bool ag__was_wanted(const ag__rule *r, int input);
+ag_ints ag__in_shape(const ag__rule *r, int input); /* of an input whose gradient was wanted */
 
 /* For infer functions: geometry of a contiguous result. */
 static inline void ag__geometry_set(ag__geometry *g, ag_dtype dtype, ag_ints shape)

@@ -295,6 +295,7 @@ bool ag__pointwise_vjp(ag__rule *r)
 {
     const ag__pointwise *row = r->op->pointwise;
     ag_tensor *g = r->g[0];
+    const unsigned failures = r->c->failures;
     for (int k = 0; g && k < r->op->n_in; k++) {
         if (!ag__wants(r, k))
             continue;
@@ -309,7 +310,7 @@ bool ag__pointwise_vjp(ag__rule *r)
         } else {
             r->out[k] = pointwise_fused(r, k);
         }
-        if (ag__failed(r->c))
+        if (!r->out[k] && ag__failed_since(r->c, failures))
             return false;
     }
     return true;

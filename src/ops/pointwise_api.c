@@ -6,23 +6,45 @@
 
 #include <math.h>
 
+#include "inplace.h"
+
+static ag_tensor *api_inplace2(int op, const char *name, ag_tensor *a, ag_tensor *b)
+{
+    return ag__inplace(ag__ops[op], name, (ag_tensor *[]){ a, b }, 2, NULL);
+}
+
 #define UNARY(name, ...)                                                                           \
-    ag_tensor *(ag_##name)(ag_tensor * x) { return ag__unary(ag__ops[AG_OP_##name], x, NULL); }
-#define BINARY(name, ...)                                                                          \
-    ag_tensor *(ag_##name)(ag_tensor * a, ag_tensor * b)                                           \
+    PREDICATE1(name, )                                                                             \
+    ag_tensor *ag_##name##_(ag_tensor *x)                                                          \
     {                                                                                              \
-        return ag__binary(ag__ops[AG_OP_##name], a, b, NULL);                                      \
+        return ag__inplace(ag__ops[AG_OP_##name], "ag_" #name "_", &x, 1, NULL);                   \
+    }
+#define BINARY(name, ...)                                                                          \
+    PREDICATE2(name, )                                                                             \
+    ag_tensor *(ag_##name##_)(ag_tensor * a, ag_tensor * b)                                        \
+    {                                                                                              \
+        return api_inplace2(AG_OP_##name, "ag_" #name "_", a, b);                                  \
     }
 #define TERNARY(name, ...)                                                                         \
     ag_tensor *(ag_##name)(ag_tensor * a, ag_tensor * b, ag_tensor * w)                            \
     {                                                                                              \
         return ag__run1(ag__ops[AG_OP_##name], (ag_tensor *[]){ a, b, w }, 3, NULL);               \
+    }                                                                                              \
+    ag_tensor *(ag_##name##_)(ag_tensor * a, ag_tensor * b, ag_tensor * w)                         \
+    {                                                                                              \
+        ag_tensor *in[] = { a, b, w };                                                             \
+        return ag__inplace(ag__ops[AG_OP_##name], "ag_" #name "_", in, 3, NULL);                   \
     }
 #define UNARY_OWN(...)
 #define BINARY_OWN(...)
 #define TERNARY_OWN(...)
-#define PREDICATE1(name, value) UNARY(name)
-#define PREDICATE2(name, value) BINARY(name)
+#define PREDICATE1(name, value)                                                                    \
+    ag_tensor *(ag_##name)(ag_tensor * x) { return ag__unary(ag__ops[AG_OP_##name], x, NULL); }
+#define PREDICATE2(name, value)                                                                    \
+    ag_tensor *(ag_##name)(ag_tensor * a, ag_tensor * b)                                           \
+    {                                                                                              \
+        return ag__binary(ag__ops[AG_OP_##name], a, b, NULL);                                      \
+    }
 #define STRUCTURED(name)
 #include "ops.def"
 
@@ -127,6 +149,67 @@ ag_tensor *(ag_where)(ag_tensor *cond, ag_tensor *a, ag_tensor *b)
             "with dtype %s",
             ag_dtype_name((ag_dtype)cond->dtype));
     return ag__run1(ag__ops[AG_OP_where], (ag_tensor *[]){ cond, a, b }, 3, NULL);
+}
+
+/* ---- in place, of those that are more than a row ---- */
+
+static ag_tensor *api_over(const char *name, ag_tensor *a, ag_tensor *b, ag_binary_fn f)
+{
+    ag_scope s;
+    return ag__inplace_open(&s, name, (ag_tensor *[]){ a, b }, 2)
+               ? ag__inplace_close(&s, name, a, f(a, b))
+               : NULL;
+}
+
+ag_tensor *(ag_pow_)(ag_tensor *a, ag_tensor *b) { return api_over("ag_pow_", a, b, ag_pow); }
+ag_tensor *(ag_fmod_)(ag_tensor *a, ag_tensor *b) { return api_over("ag_fmod_", a, b, ag_fmod); }
+ag_tensor *(ag_remainder_)(ag_tensor *a, ag_tensor *b)
+{
+    return api_over("ag_remainder_", a, b, ag_remainder);
+}
+
+/* Opens the write of a function of x alone. */
+static bool api_open(ag_scope *s, const char *name, ag_tensor *x)
+{
+    return ag__inplace_open(s, name, &x, 1);
+}
+
+ag_tensor *ag_square_(ag_tensor *x)
+{
+    ag_scope s;
+    return api_open(&s, "ag_square_", x) ? ag__inplace_close(&s, "ag_square_", x, (ag_square)(x))
+                                         : NULL;
+}
+ag_tensor *ag_leaky_relu_(ag_tensor *x, double slope)
+{
+    ag_scope s;
+    return api_open(&s, "ag_leaky_relu_", x)
+               ? ag__inplace_close(&s, "ag_leaky_relu_", x, ag_leaky_relu(x, slope))
+               : NULL;
+}
+ag_tensor *ag_elu_(ag_tensor *x, double alpha)
+{
+    ag_scope s;
+    return api_open(&s, "ag_elu_", x) ? ag__inplace_close(&s, "ag_elu_", x, ag_elu(x, alpha)) : NULL;
+}
+ag_tensor *ag_celu_(ag_tensor *x, double alpha)
+{
+    ag_scope s;
+    return api_open(&s, "ag_celu_", x) ? ag__inplace_close(&s, "ag_celu_", x, ag_celu(x, alpha))
+                                       : NULL;
+}
+ag_tensor *ag_hardtanh_(ag_tensor *x, double lo, double hi)
+{
+    ag_scope s;
+    return api_open(&s, "ag_hardtanh_", x)
+               ? ag__inplace_close(&s, "ag_hardtanh_", x, ag_hardtanh(x, lo, hi))
+               : NULL;
+}
+ag_tensor *ag_clamp_(ag_tensor *x, double lo, double hi)
+{
+    ag_scope s;
+    return api_open(&s, "ag_clamp_", x) ? ag__inplace_close(&s, "ag_clamp_", x, ag_clamp(x, lo, hi))
+                                        : NULL;
 }
 
 /* ---- numbers as operands ---- */

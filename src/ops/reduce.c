@@ -148,7 +148,7 @@ static ag_tensor *reduce_bring(ag_tensor *x, int mask, ag_dtype compute, ag__lan
         dense = dense && g.strides[i] == stride;
     if (compute == (ag_dtype)x->dtype && (dense || x->numel == 0))
         return ag__tensor_ref(x);
-    ag_tensor *view = ag__tensor_view(x, &g);
+    ag_tensor *view = ag__tensor_window(x, &g);
     ag_tensor *copy = view ? ag__contiguous_copy(view, compute) : NULL;
     ag__tensor_unref(view);
     return copy;

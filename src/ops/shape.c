@@ -160,7 +160,7 @@ const ag__op ag__op_unsafe_view = { .name = "reshape",
                                     .kind = AG_KIND_LINEAR,
                                     .n_in = 1,
                                     .n_out = 1,
-                                    .is_view = true,
+                                    .is_hidden_view = true,
                                     .infer = view_infer,
                                     .vjp = view_vjp };
 
@@ -540,7 +540,7 @@ static bool part_backward_kernel(const ag__call *call, ag_tensor *out,
     ag__geometry_of(out, &g);
     if (!part(call->c, call->attrs, &g))
         return false;
-    ag_tensor *view = ag__tensor_view(out, &g);
+    ag_tensor *view = ag__tensor_window(out, &g);
     if (!view)
         return false;
     memset(ag__at(out), 0, (size_t)out->numel * ag__itemsize((ag_dtype)out->dtype));

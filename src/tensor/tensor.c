@@ -33,9 +33,12 @@ static void storage_unref(ag_context *c, ag__storage *s)
 /* Fills in a new tensor; all but its sizes and strides. */
 static ag_tensor *tensor_init(ag_tensor *t, ag_context *c, ag__storage *s, ag_dtype dtype, int ndim)
 {
-    *t = (ag_tensor){
-        .c = c, .storage = s, .refs = 1, .dtype = (uint8_t)dtype, .ndim = (uint8_t)ndim
-    };
+    *t = (ag_tensor){ .c = c,
+                      .storage = s,
+                      .refs = 1,
+                      .dtype = (uint8_t)dtype,
+                      .ndim = (uint8_t)ndim,
+                      .flags = c->inference ? AG_T_INFERENCE : 0 };
     c->tensors++;
     ag__context_ref(c);
     return t;
@@ -105,34 +108,53 @@ ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int
     return t;
 }
 
-/* A tensor over t's storage; its sizes and strides are not filled in. */
-static ag_tensor *tensor_sharing(ag_tensor *t, int ndim)
+/* A tensor over t's storage, with room for an ag__view if need be; its sizes are not filled in. */
+static ag_tensor *tensor_sharing(ag_tensor *t, int ndim, size_t view_bytes)
 {
-    ag_tensor *v = ag__alloc(t->c, tensor_bytes(ndim));
+    ag_tensor *v = ag__alloc(t->c, tensor_bytes(ndim) + view_bytes);
     if (!v)
         return NULL;
     t->storage->refs++;
-    return tensor_init(v, t->c, t->storage, (ag_dtype)t->dtype, ndim);
+    tensor_init(v, t->c, t->storage, (ag_dtype)t->dtype, ndim);
+    v->flags = t->flags & AG_T_INFERENCE;
+    return v;
 }
 
-ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g)
+static void tensor_set_geometry(ag_tensor *v, const ag__geometry *g)
 {
-    ag_tensor *v = tensor_sharing(t, g->ndim);
-    if (!v)
-        return NULL;
     v->numel = ag__shape_numel((ag_ints){ g->shape, g->ndim });
     v->offset = g->offset;
-    v->flags = AG_T_VIEW;
     for (int i = 0; i < g->ndim; i++) {
         v->dims[i] = g->shape[i];
         v->dims[g->ndim + i] = g->strides[i];
     }
+}
+
+ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g)
+{
+    ag_tensor *v = tensor_sharing(t, g->ndim, 0);
+    if (v)
+        tensor_set_geometry(v, g);
+    return v;
+}
+
+ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g, ag__view_kind kind)
+{
+    const ag__view *of = ag__view_of(t);
+    ag_tensor *v = tensor_sharing(t, g->ndim, sizeof(ag__view));
+    if (!v)
+        return NULL;
+    tensor_set_geometry(v, g);
+    v->flags |= AG_T_VIEW;
+    *ag__view_of(v) = (ag__view){ .base = ag__tensor_ref(of ? of->base : t),
+                                  .version = t->storage->version,
+                                  .kind = of && kind == AG_VIEW_PLAIN ? of->kind : (uint8_t)kind };
     return v;
 }
 
 ag_tensor *ag__tensor_alias(ag_tensor *t)
 {
-    ag_tensor *v = tensor_sharing(t, t->ndim);
+    ag_tensor *v = tensor_sharing(t, t->ndim, 0);
     if (!v)
         return NULL;
     v->numel = t->numel;
@@ -151,6 +173,7 @@ ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype)
     return t;
 }
 
+/* Only a base can be held by its views, and it has none itself: this goes no deeper than once. */
 void ag__tensor_unref(ag_tensor *t)
 {
     if (!t || --t->refs > 0)
@@ -158,15 +181,16 @@ void ag__tensor_unref(ag_tensor *t)
     ag_context *c = t->c;
     ag_node *grad_fn = t->grad_fn;
     ag__storage *s = t->storage;
-    if (t->meta) {
-        ag__node_forget_output(t);
+    const ag__view *view = ag__view_of(t);
+    ag_tensor *base = view ? view->base : NULL;
+    if (t->meta)
         ag__meta_free(t);
-    }
     if (s != tensor_own_storage(t)) /* otherwise t goes with it */
-        ag__free(c, t, tensor_bytes(t->ndim));
+        ag__free(c, t, tensor_bytes(t->ndim) + (view ? sizeof *view : 0));
     storage_unref(c, s);
     c->tensors--;
     ag__node_unref(grad_fn);
+    ag__tensor_unref(base);
     ag__context_unref(c);
 }
 
@@ -215,6 +239,8 @@ void ag_release(ag_tensor *t) { ag__tensor_unref(t); }
 
 void ag__bump_version(ag_tensor *t, const char *by)
 {
+    if (t->flags & AG_T_INFERENCE)
+        return;
     t->storage->version++;
     t->storage->writer = by;
 }
@@ -248,6 +274,19 @@ bool ag__is_contiguous(const ag_tensor *t)
     return true;
 }
 
+bool ag__is_dense(const ag_tensor *t)
+{
+    for (int64_t filled = 1; filled < t->numel;) {
+        int d = 0;
+        while (d < t->ndim && (t->dims[d] == 1 || t->dims[t->ndim + d] != filled))
+            d++;
+        if (d == t->ndim)
+            return false;
+        filled *= t->dims[d];
+    }
+    return true;
+}
+
 bool ag__repeats_memory(const ag_tensor *t)
 {
     for (int i = 0; i < t->ndim; i++)
@@ -266,7 +305,6 @@ const int64_t *ag_strides(const ag_tensor *t) { return t ? ag__strides(t) : NULL
 ag_dtype ag_dtype_of(const ag_tensor *t) { return t ? (ag_dtype)t->dtype : AG_F32; }
 ag_device ag_device_of(const ag_tensor *t) { return (void)t, AG_CPU; }
 bool ag_is_contiguous(const ag_tensor *t) { return t && ag__is_contiguous(t); }
-int64_t ag_version(const ag_tensor *t) { return t ? (int64_t)t->storage->version : -1; }
 void *ag_data(ag_tensor *t) { return t ? ag__at(t) : NULL; }
 
 int64_t ag_size(ag_tensor *t, int dim)

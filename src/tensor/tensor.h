@@ -32,7 +32,10 @@ enum { AG_INLINE_BYTES = 64 }; /* data up to this size lie in the tensor's block
 enum {
     AG_T_REQUIRES_GRAD = 1, /* a leaf whose gradient is wanted, or the result of a recorded node */
     AG_T_NUMBER = 2,        /* stands for a number: takes its dtype from the other operand */
-    AG_T_VIEW = 4
+    AG_T_VIEW = 4,          /* has a base, and an ag__view that says which */
+    AG_T_INFERENCE = 8,     /* made in inference mode: no version, never saved */
+    AG_T_HELD = 16,         /* a node saved it, or a view of it, as an operand */
+    AG_T_REBASED = 32       /* its grad_fn came with a write in place: see autograd/meta.h */
 };
 
 struct ag_tensor {
@@ -47,6 +50,22 @@ struct ag_tensor {
     uint8_t dtype, ndim, flags;
     int64_t dims[]; /* shape, then strides */
 };
+
+/* How a view came about, which decides what a write into it means. A view of a view is of its own
+ * kind, or where that is plain of the other's. */
+typedef enum {
+    AG_VIEW_PLAIN,
+    AG_VIEW_CUSTOM,    /* made in a custom function, or an operand returned by one as it was */
+    AG_VIEW_ONE_OF_MANY, /* its node has several views for results */
+    AG_VIEW_NO_GRAD,
+    AG_VIEW_INFERENCE
+} ag__view_kind;
+/* What a view knows beside its geometry; it lies behind its sizes. */
+typedef struct {
+    ag_tensor *base;  /* owned; is no view itself */
+    uint32_t version; /* of the storage when grad_fn was right: see autograd/view.h */
+    uint8_t kind;
+} ag__view;
 
 /* What a tensor will be, before it exists. */
 typedef struct {
@@ -64,15 +83,21 @@ static inline char *ag__at(const ag_tensor *t)
 {
     return (char *)t->storage->data + t->offset * (int64_t)ag__itemsize((ag_dtype)t->dtype);
 }
+/* Of a view whose storage was written since: as it was before. See ag__fresh in autograd/view.h. */
 static inline bool ag__wants_grad(const ag_tensor *t) { return t->flags & AG_T_REQUIRES_GRAD; }
+static inline ag__view *ag__view_of(const ag_tensor *t)
+{
+    return t->flags & AG_T_VIEW ? (ag__view *)(uintptr_t)(t->dims + 2 * t->ndim) : NULL;
+}
 
 /* New tensors have one reference and belong to no scope; NULL and an error when out of memory. */
 ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape);
 /* Over data that are not the context's; takes the caller's reference to them when it succeeds. */
 ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
                               struct ag__foreign *foreign);
-ag_tensor *ag__tensor_alias(ag_tensor *t);                             /* same geometry, no graph */
-ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g);       /* shares t's storage */
+ag_tensor *ag__tensor_alias(ag_tensor *t); /* shares t's storage: same geometry, no graph, no base */
+ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g); /* likewise, of geometry g */
+ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g, ag__view_kind kind); /* has a base */
 ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype); /* 0-dim AG_T_NUMBER */
 void ag__tensor_unref(ag_tensor *t);                                   /* NULL is fine */
 static inline ag_tensor *ag__tensor_ref(ag_tensor *t)
@@ -87,6 +112,8 @@ ag_tensor *ag__lend(ag_tensor *t);
 
 void ag__bump_version(ag_tensor *t, const char *by);
 bool ag__is_contiguous(const ag_tensor *t);
+/* The elements fill the memory between the first and the last, in whatever order, each place once. */
+bool ag__is_dense(const ag_tensor *t);
 /* Several elements lie at one address, as in an expanded tensor: there is no writing into it. */
 bool ag__repeats_memory(const ag_tensor *t);
 int64_t ag__shape_numel(ag_ints shape);

@@ -1,0 +1,24 @@
+/* A backward pass, as those who start one ask for it. See engine.c. */
+#ifndef AG_AUTOGRAD_ENGINE_H
+#define AG_AUTOGRAD_ENGINE_H
+
+#include "node.h"
+
+typedef struct {
+    ag_tensor *const *roots;
+    ag_tensor *const *gradients; /* of the roots; NULL: ones */
+    int n_roots;
+    ag_tensor *const *inputs; /* NULL: every leaf */
+    int n_inputs;
+    ag_tensor **results; /* of the inputs; NULL: accumulate into .grad */
+    bool retain_graph, create_graph, allow_unused, materialize_grads;
+} ag__pass_request;
+
+/* Roots and inputs exist, fit their gradients and want some. False with an error, and nothing has
+ * changed. */
+bool ag__pass_perform(ag_context *c, const ag__pass_request *request);
+
+uint64_t ag__pass_running(const ag_context *c); /* the number of the innermost pass; 0: none */
+bool ag__pass_is_running(const ag_context *c, uint64_t pass);
+
+#endif

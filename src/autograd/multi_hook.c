@@ -1,0 +1,171 @@
+/*
+ * A hook for several tensors: a hook at each of them, its parts, and a handle that they own together.
+ * The parts write the gradients of one pass into a record of that pass; the first part to be called
+ * makes it, and counts how many of the tensors take part.
+ */
+#include <string.h>
+
+#include "engine.h"
+#include "hooks.h"
+#include "view.h"
+
+typedef struct multi_record {
+    struct multi_record *next;
+    uint64_t pass;
+    int expected, seen;
+    bool called;
+    ag_tensor *grads[]; /* owned */
+} multi_record;
+
+typedef struct {
+    struct multi_hook *multi;
+    ag_hook *hook; /* NULL once it is gone */
+} multi_part;
+
+typedef struct multi_hook {
+    ag_hook handle; /* must be first */
+    void (*call)(ag_tensor *const *grads, int n, void *user);
+    bool any;
+    int n, parts_left;
+    int calling;           /* the hook is being called, */
+    multi_record *records; /* of passes that are under way, and perhaps of some that failed */
+    multi_part parts[];
+} multi_hook;
+
+static size_t multi_record_bytes(const multi_hook *m)
+{
+    return sizeof(multi_record) + (size_t)m->n * sizeof(ag_tensor *);
+}
+
+static void multi_free_record(multi_hook *m, multi_record *r)
+{
+    for (int i = 0; i < m->n; i++)
+        ag__tensor_unref(r->grads[i]);
+    ag__free(m->handle.c, r, multi_record_bytes(m));
+}
+
+/* The record of the innermost pass; those of passes that are over go. NULL when out of memory. */
+static multi_record *multi_record_of(multi_hook *m)
+{
+    ag_context *c = m->handle.c;
+    multi_record *found = NULL;
+    for (multi_record **at = &m->records, *r; (r = *at);) {
+        if (ag__pass_is_running(c, r->pass)) {
+            found = r->pass == ag__pass_running(c) ? r : found;
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        multi_free_record(m, r);
+    }
+    if (found)
+        return found;
+    multi_record *r = ag__alloc(c, multi_record_bytes(m));
+    if (!r)
+        return NULL;
+    memset(r, 0, multi_record_bytes(m));
+    r->next = m->records;
+    r->pass = ag__pass_running(c);
+    for (int i = 0; i < m->n; i++)
+        r->expected += m->parts[i].hook && ag__node_in_pass(m->parts[i].hook->node);
+    return m->records = r;
+}
+
+static void multi_unref(multi_hook *m)
+{
+    if (m->parts_left > 0 || m->calling > 0)
+        return;
+    while (m->records) {
+        multi_record *r = m->records;
+        m->records = r->next;
+        multi_free_record(m, r);
+    }
+    if (m->handle.free_user)
+        m->handle.free_user(m->handle.user);
+    ag__free(m->handle.c, m, sizeof *m + (size_t)m->n * sizeof *m->parts);
+}
+
+static ag_tensor *multi_part_call(ag_tensor *grad, void *user)
+{
+    const multi_part *part = user;
+    multi_hook *m = part->multi;
+    multi_record *r = multi_record_of(m);
+    if (!r)
+        return NULL;
+    ag_tensor **slot = &r->grads[part - m->parts];
+    ag__tensor_unref(*slot);
+    *slot = grad ? ag__tensor_ref(grad) : NULL;
+    r->seen++;
+    if (r->called || (!m->any && r->seen < r->expected))
+        return NULL;
+    r->called = true;
+    m->calling++;
+    m->call(r->grads, m->n, m->handle.user);
+    m->calling--;
+    multi_unref(m);
+    return NULL;
+}
+
+static void multi_part_gone(void *user)
+{
+    multi_part *part = user;
+    part->hook = NULL;
+    part->multi->parts_left--;
+    multi_unref(part->multi);
+}
+
+void ag__multi_hook_remove(ag_hook *handle)
+{
+    multi_hook *m = (multi_hook *)handle;
+    handle->removed = true;
+    m->calling++; /* m outlives its parts until here */
+    for (int i = 0; i < m->n; i++)
+        if (m->parts[i].hook)
+            ag_hook_remove(m->parts[i].hook);
+    m->calling--;
+    multi_unref(m);
+}
+
+ag_hook *(ag_register_multi_grad_hook)(ag_tensor *const *tensors, int n,
+                                       void (*hook)(ag_tensor *const *grads, int n, void *user),
+                                       void *user, const ag_multi_grad_options *options)
+{
+    static const char *const name = "ag_register_multi_grad_hook";
+    ag_context *c = NULL;
+    for (int i = 0; tensors && i < n && !c; i++)
+        c = tensors[i] ? tensors[i]->c : NULL;
+    if (!c)
+        return NULL;
+    for (int i = 0; i < n; i++) {
+        if (!tensors[i] || tensors[i]->c != c)
+            return ag__fail(c, AG_ERR_VALUE, "%s: tensor %d is %s", name, i,
+                            tensors[i] ? "of another context" : "NULL");
+        if (!ag__wants_grad_now(tensors[i]))
+            return ag__fail(c, AG_ERR_GRAD,
+                            "%s: cannot register a hook on a tensor that doesn't require gradient "
+                            "[tensor %d]",
+                            name, i);
+    }
+    if (!hook)
+        return ag__fail(c, AG_ERR_VALUE, "%s: hook is NULL", name);
+    const size_t bytes = sizeof(multi_hook) + (size_t)n * sizeof(multi_part);
+    multi_hook *m = ag__alloc(c, bytes);
+    if (!m)
+        return NULL;
+    memset(m, 0, bytes);
+    m->handle = (ag_hook){ .c = c, .kind = AG_HOOK_MULTI };
+    m->call = hook;
+    m->any = options && options->any;
+    m->n = n;
+    for (int i = 0; i < n; i++) {
+        m->parts[i] = (multi_part){ m, ag_register_hook(tensors[i], multi_part_call, &m->parts[i]) };
+        if (!m->parts[i].hook) {
+            ag__multi_hook_remove(&m->handle);
+            return NULL;
+        }
+        ag_hook_set_free(m->parts[i].hook, multi_part_gone);
+        m->parts_left++;
+    }
+    m->handle.user = user;
+    return &m->handle;
+}
