@@ -47,12 +47,15 @@
 #include "src/ops/walk.c"
 
 #include "src/autograd/backward.c"
+#include "src/autograd/custom.c"
 #include "src/autograd/engine.c"
 #include "src/autograd/gradcheck.c"
 #include "src/autograd/hooks.c"
+#include "src/autograd/inspect.c"
 #include "src/autograd/meta.c"
 #include "src/autograd/multi_hook.c"
 #include "src/autograd/node.c"
+#include "src/autograd/reach.c"
 #include "src/autograd/saved.c"
 #include "src/autograd/view.c"
 

@@ -19,17 +19,22 @@ static void t_writes_the_graph(ag_context *c)
     ag_tensor *x = ag_ones(c, AG_SHAPE(2, 3), .requires_grad = true);
     CHECK(ag_set_name(x, "a \"name\""));
     ag_tensor *y = ag_mul(x, x);
-    CHECK(ag_write_dot(ag_sum(y), harness_path("graph.dot")));
+    ag_tensor *sum = ag_sum(y);
+    CHECK(ag_write_dot(sum, harness_path("graph.dot")));
     CHECK_TEXT(read_text(harness_path("graph.dot")),
                "digraph autograd {\n"
                "  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n"
                "  n1 [label=\"SumBackward0\\n[]\"];\n"
                "  n1 -> n2;\n"
-               "  n2 [label=\"MulBackward0\\n[2, 3]\"];\n"
+               "  n2 [label=\"MulBackward0\\n[2, 3]\\nself [2, 3]\\nother [2, 3]\"];\n"
                "  n2 -> n3;\n"
                "  n2 -> n3;\n"
                "  n3 [label=\"AccumulateGrad\\na \\\"name\\\"\\n[2, 3]\", fillcolor=lightblue];\n"
                "}\n");
+    CHECK(ag_backward(sum));
+    CHECK(ag_write_dot(y, harness_path("freed.dot")));
+    CHECK(strstr(read_text(harness_path("freed.dot")),
+                 "\\nself freed\\nother freed\", fillcolor=lightgrey]"));
     CHECK(ag_write_dot(x, harness_path("leaf.dot")));
     CHECK(strstr(read_text(harness_path("leaf.dot")), "tensor [2, 3]"));
 }

@@ -81,12 +81,12 @@ bool(ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_op
                 "after use to break the cycle and avoid the leak.");
     }
     const ag__pass_request r = { .roots = tensors,
-                             .gradients = o->gradients,
-                             .n_roots = n,
-                             .inputs = o->inputs,
-                             .n_inputs = o->inputs ? o->n_inputs : 0,
-                             .retain_graph = o->retain_graph,
-                             .create_graph = o->create_graph };
+                                 .gradients = o->gradients,
+                                 .n_roots = n,
+                                 .inputs = o->inputs,
+                                 .n_inputs = o->inputs ? o->n_inputs : 0,
+                                 .retain_graph = o->retain_graph,
+                                 .create_graph = o->create_graph };
     return ag__pass_perform(c, &r);
 }
 
@@ -121,14 +121,14 @@ bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs
     if (!backward_check_inputs(c, "ag_grad", inputs, n_inputs))
         return false;
     const ag__pass_request r = { .roots = outputs,
-                             .gradients = o->grad_outputs,
-                             .n_roots = n_outputs,
-                             .inputs = inputs,
-                             .n_inputs = n_inputs,
-                             .results = results,
-                             .retain_graph = o->retain_graph,
-                             .create_graph = o->create_graph,
-                             .allow_unused = o->allow_unused,
-                             .materialize_grads = o->materialize_grads };
+                                 .gradients = o->grad_outputs,
+                                 .n_roots = n_outputs,
+                                 .inputs = inputs,
+                                 .n_inputs = n_inputs,
+                                 .results = results,
+                                 .retain_graph = o->retain_graph,
+                                 .create_graph = o->create_graph,
+                                 .allow_unused = o->allow_unused,
+                                 .materialize_grads = o->materialize_grads };
     return ag__pass_perform(c, &r);
 }

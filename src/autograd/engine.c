@@ -342,8 +342,9 @@ static bool pass_check_nan(const pass *p, const ag_node *n)
             nan = isnan(ag__load((ag_dtype)flat->dtype, ag__at(flat), k));
         ag__tensor_unref(flat);
         if (nan)
-            return ag_fail(p->c, AG_ERR_GRAD, "Function '%s' returned nan values in its %dth output.",
-                           ag_node_name(n), i);
+            return ag_fail(p->c, AG_ERR_GRAD,
+                           "Function '%s' returned nan values in its %dth output.", ag_node_name(n),
+                           i);
     }
     return true;
 }
@@ -433,8 +434,8 @@ static bool pass_run_node(pass *p, ag__visit *v)
         return ag_fail(p->c, AG_ERR_CANCELLED, "backward was cancelled before %s", ag_node_name(n));
     if (AG_UNLIKELY(n->extra != NULL) && takes_part && !ag__hooks_tensor(n, v->grads))
         return false;
-    const bool keeps = v->wanted || is_leaf ||
-                       (n->extra && ag__hook_find(ag__hooks_of(n), AG_HOOK_RETAIN));
+    const bool keeps =
+        v->wanted || is_leaf || (n->extra && ag__hook_find(ag__hooks_of(n), AG_HOOK_RETAIN));
     v->ran = !is_leaf && (p->all || v->needed);
     bool ok = true;
     if (v->ran)
@@ -511,7 +512,7 @@ static bool pass_can_steal(const ag_tensor *t, const ag_tensor *g)
 {
     return g->refs == 1 && g->storage->refs == 1 && !g->storage->foreign &&
            (ag__is_contiguous(t) || !ag__is_dense(t) ? ag__is_contiguous(g)
-                                                      : pass_same_strides(t, g));
+                                                     : pass_same_strides(t, g));
 }
 
 /* Plans that t.grad gets g. The present gradient stays the same tensor unless a graph is wanted. */

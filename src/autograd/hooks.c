@@ -85,9 +85,8 @@ static bool hook_check(const ag_hook *h, const ag_tensor *was, const ag_tensor *
                        "hook at '%s' has changed the type of value (was %s got %s)", at,
                        ag_dtype_name((ag_dtype)was->dtype), ag_dtype_name((ag_dtype)is->dtype));
     return ag__same_shape(ag__sizes(is), ag__sizes(was)) ||
-           ag_fail(h->c, AG_ERR_SHAPE,
-                   "hook at '%s' has changed the size of value (was %s got %s)", at,
-                   ag__shape_string(&a, ag__sizes(was)), ag__shape_string(&b, ag__sizes(is)));
+           ag_fail(h->c, AG_ERR_SHAPE, "hook at '%s' has changed the size of value (was %s got %s)",
+                   at, ag__shape_string(&a, ag__sizes(was)), ag__shape_string(&b, ag__sizes(is)));
 }
 
 static bool hook_call_tensor(ag_hook *h, ag_tensor **g)
@@ -147,7 +146,8 @@ static bool hook_call(ag_hook *h, ag_tensor **a, int n, ag_tensor *const *g)
 }
 
 /* Calls the hooks of a kind that are there now; those registered meanwhile wait for the next pass. */
-static bool hooks_call(ag_node *n, ag__hook_kind kind, ag_tensor **a, int count, ag_tensor *const *g)
+static bool hooks_call(ag_node *n, ag__hook_kind kind, ag_tensor **a, int count,
+                       ag_tensor *const *g)
 {
     ag_hook *last = ag__hooks_of(n), *h = last;
     if (!h)
@@ -225,9 +225,8 @@ bool ag_retain_grad(ag_tensor *t)
                        "ag_retain_grad: can't retain_grad on Tensor that has requires_grad=False");
     if (!t->grad_fn || ag_retains_grad(t))
         return true;
-    ag_hook *h = ag__node_extra(t->grad_fn) && ag__meta_of(t)
-                     ? hook_new(t->c, AG_HOOK_RETAIN, NULL)
-                     : NULL;
+    ag_hook *h =
+        ag__node_extra(t->grad_fn) && ag__meta_of(t) ? hook_new(t->c, AG_HOOK_RETAIN, NULL) : NULL;
     if (!h)
         return false;
     h->retains = t;
@@ -275,7 +274,8 @@ ag_hook *ag_register_hook(ag_tensor *t, ag_tensor *(*hook)(ag_tensor *grad, void
 }
 
 ag_hook *ag_register_post_accumulate_grad_hook(ag_tensor *leaf,
-                                               void (*hook)(ag_tensor *leaf, void *user), void *user)
+                                               void (*hook)(ag_tensor *leaf, void *user),
+                                               void *user)
 {
     static const char *const name = "ag_register_post_accumulate_grad_hook";
     if (leaf && !hook)
@@ -292,7 +292,8 @@ ag_hook *ag_register_post_accumulate_grad_hook(ag_tensor *leaf,
     return h;
 }
 
-static ag_hook *hook_at_node(const char *name, ag_node *n, bool given, ag__hook_kind kind, void *user)
+static ag_hook *hook_at_node(const char *name, ag_node *n, bool given, ag__hook_kind kind,
+                             void *user)
 {
     if (n && !given)
         return ag__fail(n->c, AG_ERR_VALUE, "%s: hook is NULL", name);

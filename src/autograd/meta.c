@@ -180,10 +180,7 @@ void ag_zero_grad(ag_tensor *t)
         ag__meta_set_grad(t, NULL);
 }
 
-ag_tensor *ag_detach(ag_tensor *t)
-{
-    return t ? ag__give(ag__tensor_alias(t)) : NULL;
-}
+ag_tensor *ag_detach(ag_tensor *t) { return t ? ag__give(ag__tensor_alias(t)) : NULL; }
 
 ag_tensor *ag_detach_(ag_tensor *t)
 {

@@ -158,7 +158,8 @@ ag_hook *(ag_register_multi_grad_hook)(ag_tensor *const *tensors, int n,
     m->any = options && options->any;
     m->n = n;
     for (int i = 0; i < n; i++) {
-        m->parts[i] = (multi_part){ m, ag_register_hook(tensors[i], multi_part_call, &m->parts[i]) };
+        m->parts[i] =
+            (multi_part){ m, ag_register_hook(tensors[i], multi_part_call, &m->parts[i]) };
         if (!m->parts[i].hook) {
             ag__multi_hook_remove(&m->handle);
             return NULL;

@@ -76,10 +76,7 @@ static inline ag__saved *ag__node_saved(const ag_node *n)
 {
     return (ag__saved *)(ag__node_outputs(n) + n->n_out);
 }
-static inline void *ag__node_payload(const ag_node *n)
-{
-    return ag__node_saved(n) + n->n_saved;
-}
+static inline void *ag__node_payload(const ag_node *n) { return ag__node_saved(n) + n->n_saved; }
 /* May hold fewer than AG_MAX_DIMS list entries. There are some only when the operation takes any. */
 static inline const ag__attrs *ag__node_attrs(const ag_node *n) { return ag__node_payload(n); }
 
@@ -107,7 +104,7 @@ static inline ag_node *ag__node_ref(ag_node *n)
 void ag__node_unref(ag_node *n); /* NULL is fine */
 /* The accumulator of a leaf that dies. */
 void ag__node_free_accumulator(ag_node *n);
-ag__extra *ag__node_extra(ag_node *n); /* makes it; NULL when out of memory */
+ag__extra *ag__node_extra(ag_node *n);      /* makes it; NULL when out of memory */
 ag_tensor *ag__node_leaf(const ag_node *n); /* NULL when n is no accumulator */
 /* Runs the rule of n: from g[0..n_out) to out[0..n_in), in tensors of the innermost scope. `edges` are
  * n's, or stand for them, and say which gradients are wanted: those that lead somewhere and, unless

@@ -289,7 +289,8 @@ bool ag_saved_hooks_disable(ag_context *c, const char *message)
     if (!c)
         return false;
     ag__saved_hooks h = { .refs = 1, .outer = c->saved_hooks }, *entry;
-    snprintf(h.message, sizeof h.message, "%s", message ? message : "saved tensor hooks are disabled");
+    snprintf(h.message, sizeof h.message, "%s",
+             message ? message : "saved tensor hooks are disabled");
     if (h.outer && h.outer->pack)
         return ag_fail(c, AG_ERR_GRAD, "%s", h.message);
     entry = ag__alloc(c, sizeof *entry);
@@ -314,24 +315,28 @@ void ag_saved_hooks_pop(ag_context *c)
 static ag__saved *saved_entry(const ag_node *n, const char *function, int i)
 {
     if (n && (i < 0 || i >= n->n_saved))
-        return ag__fail(n->c, AG_ERR_INDEX, "%s: %s has %d saved values, there is none of number %d",
-                        function, ag_node_name(n), n->n_saved, i);
+        return ag__fail(n->c, AG_ERR_INDEX,
+                        "%s: %s has %d saved values, there is none of number %d", function,
+                        ag_node_name(n), n->n_saved, i);
     return n ? &ag__node_saved(n)[i] : NULL;
 }
 
 int ag_node_n_saved(const ag_node *n) { return n ? n->n_saved : -1; }
 
-ag_tensor *ag_node_saved(ag_node *n, int i)
+ag_tensor *ag__saved_of(ag_node *n, int i, bool in_graph)
 {
-    const ag__saved *s = saved_entry(n, "ag_node_saved", i);
-    if (!s)
-        return NULL;
+    const ag__saved *s = &ag__node_saved(n)[i];
     if (n->freed || !saved_is_current(s)) {
         n->freed ? saved_fail_freed(n) : saved_fail_changed(n, s);
         return NULL;
     }
     ag_tensor *value = s->is_packed ? saved_call_unpack(n->c, s->packed) : s->tensor;
-    return ag__lend(ag__saved_in_graph(n, i, value));
+    return ag__lend(in_graph ? ag__saved_in_graph(n, i, value) : value);
+}
+
+ag_tensor *ag_node_saved(ag_node *n, int i)
+{
+    return saved_entry(n, "ag_node_saved", i) ? ag__saved_of(n, i, true) : NULL;
 }
 
 bool(ag_node_saved_set_hooks)(ag_node *n, int i, void *(*pack)(ag_tensor *t, void *user),

@@ -36,6 +36,9 @@ bool ag__saved_unpack(const ag_node *n, ag_tensor **values);
  * is none or, with an error, when memory is out. `value` is what entry i holds. */
 ag_tensor *ag__saved_in_graph(ag_node *n, int i, ag_tensor *value);
 
+/* Value i, in the graph or not, as ag_node_saved gives it. */
+ag_tensor *ag__saved_of(ag_node *n, int i, bool in_graph);
+
 /* For those who make hooks of their own: like ag_saved_hooks_push, and free_user(user) when the last
  * packed value and the stack are done with them. */
 ag__saved_hooks *ag__saved_hooks_push(ag_context *c, const ag__saved_hooks *hooks);

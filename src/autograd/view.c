@@ -12,12 +12,15 @@
 /* ---- what is forbidden ---- */
 
 static const char *const view_custom =
-    "This view was created inside a custom Function (or because an input was returned as-is) and the "
+    "This view was created inside a custom Function (or because an input was returned as-is) and "
+    "the "
     "autograd logic to handle view+inplace would override the custom backward associated with the "
-    "custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by "
+    "custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this "
+    "by "
     "cloning the output of the custom Function.";
 static const char *const view_many =
-    "This view is the output of a function that returns multiple views. Such functions do not allow "
+    "This view is the output of a function that returns multiple views. Such functions do not "
+    "allow "
     "the output views to be modified inplace. You should replace the inplace operation by an "
     "out-of-place one.";
 

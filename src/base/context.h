@@ -41,19 +41,20 @@ struct ag_context {
     bool grad_enabled; /* record nodes */
     bool inference;    /* inference mode */
     bool closed;
-    int64_t refs;          /* 1 for the open context and 1 for each living tensor and node */
-    uint64_t next_seq;     /* sequence number of the next node */
-    uint64_t pass;         /* number of the newest backward pass */
-    int passes;            /* how many are under way, one inside the other */
-    struct ag__pass *running;     /* the innermost of them */
+    int64_t refs;             /* 1 for the open context and 1 for each living tensor and node */
+    uint64_t next_seq;        /* sequence number of the next node */
+    uint64_t pass;            /* number of the newest backward pass */
+    int passes;               /* how many are under way, one inside the other */
+    struct ag__pass *running; /* the innermost of them */
     struct ag__saved_hooks *saved_hooks; /* what saved values go through: see autograd/saved.h */
     bool anomaly;
     atomic_bool cancelled; /* set by a signal handler or another thread */
     const char *site_file; /* the call under way, in checked mode: see site.h */
     int site_line;
     struct ag__sites *sites;
-    const char *rule_of, *rule_site; /* in anomaly mode: the node whose rule runs, its forward call */
-    ag__owned rings; /* of the autograd records that may close a ring: see autograd/meta.h */
+    const char *rule_of,
+        *rule_site;        /* in anomaly mode: the node whose rule runs, its forward call */
+    ag__owned rings;       /* of the autograd records that may close a ring: see autograd/meta.h */
     struct ag_node *dying; /* stack of nodes to be freed: see autograd/node.c */
     bool reaping;
     bool warned_create_graph; /* the warnings that come once */

@@ -22,7 +22,8 @@ typedef struct ag__sites {
 static ag__site *site_new(ag_context *c, const char *name)
 {
     const char *file = c->site_file;
-    const size_t text = strlen(file) + (name ? strlen(name) : 0) + 20, bytes = sizeof(ag__site) + text;
+    const size_t text = strlen(file) + (name ? strlen(name) : 0) + 20,
+                 bytes = sizeof(ag__site) + text;
     ag__site *s = ag__alloc(c, bytes);
     if (!s)
         return NULL;
@@ -42,7 +43,8 @@ bool ag__site_text(ag_context *c, const char *name, const char **text)
             return false;
         memset(c->sites, 0, sizeof *c->sites);
     }
-    const uintptr_t key = (uintptr_t)c->site_file / 8 + (uintptr_t)name / 8 + (unsigned)c->site_line;
+    const uintptr_t key =
+        (uintptr_t)c->site_file / 8 + (uintptr_t)name / 8 + (unsigned)c->site_line;
     ag__site **chain = &c->sites->chains[key % SITE_CHAINS], *s = *chain;
     while (s && (s->file != c->site_file || s->line != c->site_line || s->name != name))
         s = s->next;

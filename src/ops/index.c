@@ -163,6 +163,7 @@ static bool index_select_vjp(ag__rule *r)
 
 const ag__op ag__op_index_select = { .name = "index_select",
                                      .node_name = "IndexSelectBackward0",
+                                     .operands = (const char *const[]){ "self", "index" },
                                      .kind = AG_KIND_LINEAR,
                                      .n_in = 2,
                                      .n_out = 1,
@@ -269,6 +270,7 @@ static bool embedding_vjp(ag__rule *r)
 
 const ag__op ag__op_embedding = { .name = "embedding",
                                   .node_name = "EmbeddingBackward0",
+                                  .operands = (const char *const[]){ "weight", "indices" },
                                   .kind = AG_KIND_LINEAR,
                                   .n_in = 2,
                                   .n_out = 1,
@@ -381,6 +383,7 @@ static bool gather_vjp(ag__rule *r)
 
 const ag__op ag__op_gather = { .name = "gather",
                                .node_name = "GatherBackward0",
+                               .operands = (const char *const[]){ "self", "index" },
                                .kind = AG_KIND_LINEAR,
                                .n_in = 2,
                                .n_out = 1,
@@ -596,6 +599,7 @@ static bool masked_fill_vjp(ag__rule *r)
 
 const ag__op ag__op_masked_fill = { .name = "masked_fill",
                                     .node_name = "MaskedFillBackward1",
+                                    .operands = (const char *const[]){ "self", "mask", "value" },
                                     .kind = AG_KIND_GENERAL,
                                     .n_in = 3,
                                     .n_out = 1,

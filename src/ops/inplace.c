@@ -110,7 +110,8 @@ static ag_tensor *inplace_write(const char *name, ag_tensor *x, ag_tensor *y)
     if (!y || !inplace_fits(name, x, y) || !ag__site_text(x->c, name, &by))
         return NULL;
     ag_tensor *of_x = n ? ag__tensor_alias(x) : NULL;
-    if (n && (!of_x || !inplace_keep_old(x, n) || !ag__rebase_prepare(&rebase, x, n, y->output_nr))) {
+    if (n &&
+        (!of_x || !inplace_keep_old(x, n) || !ag__rebase_prepare(&rebase, x, n, y->output_nr))) {
         ag__tensor_unref(of_x);
         return NULL;
     }

@@ -102,6 +102,7 @@ static bool mse_loss_vjp(ag__rule *r)
 
 const ag__op ag__op_mse_loss = { .name = "mse_loss",
                                  .node_name = "MseLossBackward0",
+                                 .operands = (const char *const[]){ "self", "target" },
                                  .kind = AG_KIND_GENERAL,
                                  .n_in = 2,
                                  .n_out = 1,
@@ -290,6 +291,7 @@ static bool nll_loss_vjp(ag__rule *r)
 
 const ag__op ag__op_nll_loss = { .name = "nll_loss",
                                  .node_name = "NllLossBackward0",
+                                 .operands = (const char *const[]){ "self", "target", "weight" },
                                  .kind = AG_KIND_GENERAL,
                                  .n_in = 3,
                                  .n_out = 2,

@@ -313,6 +313,7 @@ static bool mm_vjp(ag__rule *r)
 
 const ag__op ag__op_mm = { .name = "mm",
                            .node_name = "MmBackward0",
+                           .operands = (const char *const[]){ "self", "mat2" },
                            .kind = AG_KIND_BILIN,
                            .n_in = 2,
                            .n_out = 1,
@@ -355,6 +356,7 @@ static bool bmm_vjp(ag__rule *r)
 
 const ag__op ag__op_bmm = { .name = "bmm",
                             .node_name = "BmmBackward0",
+                            .operands = (const char *const[]){ "self", "mat2" },
                             .kind = AG_KIND_BILIN,
                             .n_in = 2,
                             .n_out = 1,
@@ -391,6 +393,7 @@ static bool mv_vjp(ag__rule *r)
 
 const ag__op ag__op_mv = { .name = "mv",
                            .node_name = "MvBackward0",
+                           .operands = (const char *const[]){ "self", "vec" },
                            .kind = AG_KIND_BILIN,
                            .n_in = 2,
                            .n_out = 1,
@@ -429,6 +432,7 @@ static bool dot_vjp(ag__rule *r)
 
 const ag__op ag__op_dot = { .name = "dot",
                             .node_name = "DotBackward0",
+                            .operands = (const char *const[]){ "self", "tensor" },
                             .kind = AG_KIND_BILIN,
                             .n_in = 2,
                             .n_out = 1,
@@ -502,6 +506,7 @@ static bool addmm_vjp(ag__rule *r)
 
 const ag__op ag__op_addmm = { .name = "addmm",
                               .node_name = "AddmmBackward0",
+                              .operands = (const char *const[]){ "self", "mat1", "mat2" },
                               .kind = AG_KIND_GENERAL,
                               .n_in = 3,
                               .n_out = 1,

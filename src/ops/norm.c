@@ -330,6 +330,7 @@ static bool layer_norm_vjp(ag__rule *r)
 
 const ag__op ag__op_layer_norm = { .name = "layer_norm",
                                    .node_name = "NativeLayerNormBackward0",
+                                   .operands = (const char *const[]){ "input", "weight", "bias" },
                                    .kind = AG_KIND_GENERAL,
                                    .n_in = 3,
                                    .n_out = 3,

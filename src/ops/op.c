@@ -52,7 +52,7 @@ static bool op_wants_graph(const ag__call *call, bool *graph)
 
 static ag__view_kind op_view_kind(const ag__op *op, const ag_context *c)
 {
-    return c->inference        ? AG_VIEW_INFERENCE
+    return c->inference       ? AG_VIEW_INFERENCE
            : !c->grad_enabled ? AG_VIEW_NO_GRAD
            : op->n_out != 1   ? AG_VIEW_ONE_OF_MANY
                               : AG_VIEW_PLAIN;

@@ -59,25 +59,26 @@ typedef struct {
     struct ag_node *node;
     const ag__attrs *attrs;
     const struct ag__edge *edges; /* which gradients are wanted: see ag__node_apply */
-    ag_tensor *const *g;      /* gradients of the outputs; NULL is undefined (zero) */
-    ag_tensor **out;          /* gradients of the inputs, to be filled; stays NULL: undefined */
-    ag_tensor *const *values; /* the saved values, when some were packed; else NULL */
+    ag_tensor *const *g;          /* gradients of the outputs; NULL is undefined (zero) */
+    ag_tensor **out;              /* gradients of the inputs, to be filled; stays NULL: undefined */
+    ag_tensor *const *values;     /* the saved values, when some were packed; else NULL */
     bool owns_g; /* nobody else holds g[0], nor its storage: it may be written, and passed on */
     bool all;
 } ag__rule;
 
 typedef struct ag__op {
-    const char *name;           /* "mul" */
-    const char *node_name;      /* "MulBackward0": PyTorch's */
-    const char *node_name_dims; /* what it is called when dims were given; NULL: the same */
+    const char *name;            /* "mul" */
+    const char *node_name;       /* "MulBackward0": PyTorch's */
+    const char *node_name_dims;  /* what it is called when dims were given; NULL: the same */
+    const char *const *operands; /* PyTorch's names of the inputs; NULL: self, other, ... */
     ag__kind kind;
-    int n_in;          /* -1: any number */
-    int n_out;         /* 1 to AG_MAX_OUTPUTS */
-    bool is_view;      /* infer gives strides and offset over in[0], there is no kernel */
-    bool is_hidden_view; /* likewise, of an operand nobody else has: in[0] is no base for it */
-    bool takes_attrs;  /* the node keeps them */
+    int n_in;             /* -1: any number */
+    int n_out;            /* 1 to AG_MAX_OUTPUTS */
+    bool is_view;         /* infer gives strides and offset over in[0], there is no kernel */
+    bool is_hidden_view;  /* likewise, of an operand nobody else has: in[0] is no base for it */
+    bool takes_attrs;     /* the node keeps them */
     bool takes_undefined; /* the rule runs although no gradient arrived */
-    unsigned optional; /* bit i: input i may be NULL */
+    unsigned optional;    /* bit i: input i may be NULL */
     /* Fills out[j] for every output; false with an error. */
     bool (*infer)(const ag__call *call, ag__geometry *out);
     /* Writes the (contiguous, uninitialised) outputs; false with an error, mostly for memory. */
@@ -104,6 +105,7 @@ enum {
 extern const ag__op *const ag__ops[AG_OP_COUNT];
 /* The name of a node whose operands in the mask were numbers. */
 const char *ag__op_node_name(const ag__op *op, unsigned numbers, const ag__attrs *attrs);
+const char *ag__op_operand_name(const ag__op *op, int input);
 
 /* Runs a call; out[j] are new tensors with one reference that belong to no scope. */
 bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
@@ -116,8 +118,8 @@ ag_tensor *ag__binary(const ag__op *op, ag_tensor *a, ag_tensor *b, const ag__at
 
 /* For rules. Values are checked before a rule runs, so these fail for lack of memory only. */
 bool ag__wants(const ag__rule *r, int input);
-ag_tensor *ag__in(const ag__rule *r, int input);    /* a saved input */
-ag_tensor *ag__out(const ag__rule *r, int output);  /* a saved output */
+ag_tensor *ag__in(const ag__rule *r, int input);   /* a saved input */
+ag_tensor *ag__out(const ag__rule *r, int output); /* a saved output */
 /* An input whose gradient is wanted was one when the call was recorded, but a pass may want fewer. */
 bool ag__was_wanted(const ag__rule *r, int input);
 ag_ints ag__in_shape(const ag__rule *r, int input); /* of an input whose gradient was wanted */

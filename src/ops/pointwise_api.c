@@ -190,7 +190,8 @@ ag_tensor *ag_leaky_relu_(ag_tensor *x, double slope)
 ag_tensor *ag_elu_(ag_tensor *x, double alpha)
 {
     ag_scope s;
-    return api_open(&s, "ag_elu_", x) ? ag__inplace_close(&s, "ag_elu_", x, ag_elu(x, alpha)) : NULL;
+    return api_open(&s, "ag_elu_", x) ? ag__inplace_close(&s, "ag_elu_", x, ag_elu(x, alpha))
+                                      : NULL;
 }
 ag_tensor *ag_celu_(ag_tensor *x, double alpha)
 {

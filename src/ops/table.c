@@ -121,7 +121,6 @@ const ag__op *const ag__ops[AG_OP_COUNT] = {
 
 /* ---- names ---- */
 
-static const struct { const ag__op *op; int operand; const char *node_name; } table_number_nodes[] = {
 #define UNARY(name, ...)
 #define BINARY(name, ...)
 #define TERNARY(name, ...)
@@ -129,6 +128,18 @@ static const struct { const ag__op *op; int operand; const char *node_name; } ta
 #define PREDICATE2(name, value)
 #define STRUCTURED(name)
 #define NUMBER_NODE(name, operand, node) { &ag__op_##name, operand, #node },
+static const struct { const ag__op *op; int operand; const char *node_name; } table_number_nodes[] = {
+#include "ops.def"
+};
+
+#define UNARY(name, ...)
+#define BINARY(name, ...)
+#define TERNARY(name, ...)
+#define PREDICATE1(name, value)
+#define PREDICATE2(name, value)
+#define STRUCTURED(name)
+#define OPERANDS(name, ...) { &ag__op_##name, { __VA_ARGS__ } },
+static const struct { const ag__op *op; const char *names[3]; } table_operands[] = {
 #include "ops.def"
 };
 
@@ -138,4 +149,13 @@ const char *ag__op_node_name(const ag__op *op, unsigned numbers, const ag__attrs
         if (table_number_nodes[i].op == op && numbers >> table_number_nodes[i].operand & 1u)
             return table_number_nodes[i].node_name;
     return op->node_name_dims && attrs->n > 0 ? op->node_name_dims : op->node_name;
+}
+
+const char *ag__op_operand_name(const ag__op *op, int input)
+{
+    static const char *const usual[] = { "self", "other", "third", "fourth", "fifth", "sixth" };
+    for (int i = 0; i < AG_COUNT(table_operands); i++)
+        if (table_operands[i].op == op)
+            return table_operands[i].names[input];
+    return op->operands ? op->operands[input] : usual[input < AG_COUNT(usual) ? input : 5];
 }

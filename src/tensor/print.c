@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../autograd/node.h"
+#include "../autograd/view.h"
 #include "tensor.h"
 
 enum { PRINT_LINE = 80, PRINT_EDGE = 3, PRINT_THRESHOLD = 1000, PRINT_NUMBER = 400 };
@@ -240,7 +240,7 @@ static void print_suffixes(printer *p)
 
 char *ag_to_string(ag_tensor *t)
 {
-    if (!t)
+    if (!t || !ag__fresh(t))
         return NULL;
     printer p = { .t = t,
                   .is_float = ag__is_float((ag_dtype)t->dtype),

@@ -55,7 +55,7 @@ struct ag_tensor {
  * kind, or where that is plain of the other's. */
 typedef enum {
     AG_VIEW_PLAIN,
-    AG_VIEW_CUSTOM,    /* made in a custom function, or an operand returned by one as it was */
+    AG_VIEW_CUSTOM,      /* made in a custom function, or an operand returned by one as it was */
     AG_VIEW_ONE_OF_MANY, /* its node has several views for results */
     AG_VIEW_NO_GRAD,
     AG_VIEW_INFERENCE
@@ -95,9 +95,11 @@ ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t
 /* Over data that are not the context's; takes the caller's reference to them when it succeeds. */
 ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
                               struct ag__foreign *foreign);
-ag_tensor *ag__tensor_alias(ag_tensor *t); /* shares t's storage: same geometry, no graph, no base */
+ag_tensor *ag__tensor_alias(
+    ag_tensor *t); /* shares t's storage: same geometry, no graph, no base */
 ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g); /* likewise, of geometry g */
-ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g, ag__view_kind kind); /* has a base */
+ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g,
+                           ag__view_kind kind);                        /* has a base */
 ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype); /* 0-dim AG_T_NUMBER */
 void ag__tensor_unref(ag_tensor *t);                                   /* NULL is fine */
 static inline ag_tensor *ag__tensor_ref(ag_tensor *t)

@@ -1,0 +1,146 @@
+/*
+ * Looking at a graph: places in it as tensors, the names of saved values, and what a graph keeps alive.
+ */
+#include <string.h>
+
+#include "reach.h"
+#include "saved.h"
+#include "view.h"
+
+/* ---- places ---- */
+
+ag_tensor *ag_node_edge(ag_node *n, int nr)
+{
+    if (!n)
+        return NULL;
+    if (nr < 0 || nr >= n->n_out)
+        return ag__fail(n->c, AG_ERR_INDEX,
+                        "ag_node_edge: %s has %d outputs, there is none of number %d",
+                        ag_node_name(n), n->n_out, nr);
+    const ag__output *o = &ag__node_outputs(n)[nr];
+    ag__geometry g = { .dtype = (ag_dtype)o->dtype };
+    ag__geometry_set(&g, g.dtype, (ag_ints){ o->shape, o->ndim });
+    ag_tensor *one = ag__tensor_new(n->c, g.dtype, 0, NULL);
+    if (one)
+        ag__store(g.dtype, one->storage->data, 0, 0);
+    ag_tensor *t = one ? ag__give(ag__tensor_window(one, &g)) : NULL; /* strides are all 0 */
+    ag__tensor_unref(one);
+    if (t)
+        ag__node_adopt(n, nr, t);
+    return t;
+}
+
+ag_tensor *ag_gradient_edge(ag_tensor *t)
+{
+    ag__edge e;
+    if (!t || !ag__fresh(t))
+        return NULL;
+    if (!ag__wants_grad(t))
+        return ag__fail(
+            t->c, AG_ERR_GRAD,
+            "ag_gradient_edge: It is not possible to get the gradient edge for a Tensor "
+            "that does not require gradients");
+    if (!ag__gradient_edge(t, &e))
+        return NULL;
+    ag_tensor *edge = ag_node_edge(e.node, e.nr);
+    ag__node_unref(e.node);
+    return edge;
+}
+
+/* ---- saved values ---- */
+
+const char *ag_node_saved_name(const ag_node *n, int i)
+{
+    if (!n || i < 0 || i >= n->n_saved)
+        return NULL;
+    const ag__saved *s = &ag__node_saved(n)[i];
+    if (n->op->name_of)
+        return "saved";
+    if (s->kind == AG_SAVED_INPUT)
+        return ag__op_operand_name(n->op, s->nr);
+    static const char *const results[] = { "result0", "result1", "result2" };
+    return n->op->n_out == 1 ? "result" : results[s->nr];
+}
+
+static int inspect_find(const ag_saved_use *uses, int n, const char *operation)
+{
+    int k = 0;
+    while (k < n && strcmp(uses[k].operation, operation) != 0)
+        k++;
+    return k;
+}
+
+/* Adds to *use what n saved; storages that were counted are marked by the list. */
+static void inspect_add(ag_saved_use *use, const ag_node *n, const void **seen, size_t slots)
+{
+    const ag__saved *s = ag__node_saved(n);
+    use->nodes++;
+    for (int i = 0; i < n->n_saved; i++) {
+        if (!s[i].tensor)
+            continue;
+        use->values++;
+        if (s[i].is_packed)
+            continue;
+        const ag__storage *storage = s[i].tensor->storage;
+        size_t at = (size_t)((uintptr_t)storage / 16 * 0x9E3779B97F4A7C15u) & (slots - 1);
+        while (seen[at] && seen[at] != storage)
+            at = (at + 1) & (slots - 1);
+        use->bytes += seen[at] ? 0 : storage->bytes;
+        seen[at] = storage;
+    }
+}
+
+static void inspect_sort(ag_saved_use *uses, int n)
+{
+    for (int i = 1; i < n; i++) {
+        const ag_saved_use use = uses[i];
+        int k = i;
+        for (; k > 0 && uses[k - 1].bytes < use.bytes; k--)
+            uses[k] = uses[k - 1];
+        uses[k] = use;
+    }
+}
+
+/* Fills all[0..n) for the n nodes of r, an entry for each operation, and gives their number. */
+static int inspect_collect(const ag__reach *r, ag_saved_use *all, const void **seen, size_t slots)
+{
+    int n = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->list[i]->n_saved == 0)
+            continue;
+        const char *name = ag_node_name(r->list[i]);
+        const int k = inspect_find(all, n, name);
+        if (k == n)
+            all[n++] = (ag_saved_use){ .operation = name };
+        inspect_add(&all[k], r->list[i], seen, slots);
+    }
+    inspect_sort(all, n);
+    return n;
+}
+
+int ag_saved_bytes(ag_tensor *t, ag_saved_use *uses, int capacity)
+{
+    ag__reach r;
+    if (!t || !ag__fresh(t))
+        return -1;
+    int n = -1;
+    const bool found = ag__reach_find(&r, t->c, t->grad_fn);
+    size_t values = 1, slots = 2;
+    for (size_t i = 0; i < r.n; i++)
+        values += r.list[i]->n_saved;
+    while (slots < 2 * values)
+        slots *= 2;
+    const size_t bytes = (r.n + 1) * sizeof(ag_saved_use), table = slots * sizeof(void *);
+    ag_saved_use *all = found ? ag__alloc(t->c, bytes) : NULL;
+    const void **seen = all ? ag__alloc(t->c, table) : NULL;
+    if (seen) {
+        memset(seen, 0, table);
+        n = inspect_collect(&r, all, seen, slots);
+        for (int i = 0; uses && i < n && i < capacity; i++)
+            uses[i] = all[i];
+        ag__free(t->c, seen, table);
+    }
+    ag__free(t->c, all, bytes);
+    ag__reach_release(&r);
+    return n;
+}
