@@ -64,3 +64,4 @@
 
 #include "src/io/dot.c"
 #include "src/io/npy.c"
+#include "src/io/offload.c"

@@ -483,6 +483,15 @@ typedef ag_tensor *(*ag_binary_fn)(ag_tensor *a, ag_tensor *b);
 typedef ag_tensor *(*ag_ternary_fn)(ag_tensor *a, ag_tensor *b, ag_tensor *w);
 AG_API ag_tensor *ag_call_binary(ag_binary_fn f, ag_operand a, ag_operand b);
 AG_API ag_tensor *ag_call_ternary(ag_ternary_fn f, ag_operand a, ag_operand b, ag_operand w);
+/* For the macros of checked mode (AG_CHECKED): they note the place and return their first argument,
+ * or make the call. */
+AG_API ag_tensor *ag__here(ag_tensor *t, const char *file, int line);
+AG_API ag_tensor *const *ag__here_list(ag_tensor *const *list, const char *file, int line);
+AG_API ag_context *ag__here_context(ag_context *c, const char *file, int line);
+AG_API ag_tensor *ag__call_binary_at(ag_binary_fn f, ag_operand a, ag_operand b, const char *file,
+                                     int line);
+AG_API ag_tensor *ag__call_ternary_at(ag_ternary_fn f, ag_operand a, ag_operand b, ag_operand w,
+                                      const char *file, int line);
 
 /* ---- pointwise operations: one operand. Results have the operand's shape; integers give f32
  *      except where noted. Everything is differentiable to any order unless marked `no gradient`. */
@@ -744,39 +753,52 @@ AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t,
 
 #ifndef __cplusplus
 
+/* Checked mode: with AG_CHECKED defined before this header, each call leaves its file and line in the
+ * context. Error messages end with them, a changed value is told of with the places that saved and
+ * changed it, and anomaly mode knows the forward call behind a node. */
+#ifdef AG_CHECKED
+#define AG__HERE(t) ag__here(t, __FILE__, __LINE__)
+#define AG__HERE_LIST(list) ag__here_list(list, __FILE__, __LINE__)
+#define AG__HERE_CONTEXT(c) ag__here_context(c, __FILE__, __LINE__)
+#else
+#define AG__HERE(t) t
+#define AG__HERE_LIST(list) list
+#define AG__HERE_CONTEXT(c) c
+#endif
+
 #define ag_open(...) (ag_open)(AG__OPTIONS(ag_open_options, __VA_ARGS__))
 #define AG__T(...) AG__OPTIONS(ag_tensor_options, __VA_ARGS__)
-#define ag_array(c, values, shape, ...) (ag_array)(c, values, shape, AG__T(__VA_ARGS__))
-#define ag_scalar(c, value, ...) (ag_scalar)(c, value, AG__T(__VA_ARGS__))
-#define ag_from_data(c, p, dtype_, shape, ...) (ag_from_data)(c, p, dtype_, shape, AG__T(__VA_ARGS__))
-#define ag_empty(c, shape, ...) (ag_empty)(c, shape, AG__T(__VA_ARGS__))
-#define ag_zeros(c, shape, ...) (ag_zeros)(c, shape, AG__T(__VA_ARGS__))
-#define ag_ones(c, shape, ...) (ag_ones)(c, shape, AG__T(__VA_ARGS__))
-#define ag_full(c, shape, value, ...) (ag_full)(c, shape, value, AG__T(__VA_ARGS__))
-#define ag_arange(c, a, b, step, ...) (ag_arange)(c, a, b, step, AG__T(__VA_ARGS__))
-#define ag_linspace(c, a, b, n, ...) (ag_linspace)(c, a, b, n, AG__T(__VA_ARGS__))
-#define ag_eye(c, n, ...) (ag_eye)(c, n, AG__T(__VA_ARGS__))
-#define ag_rand(c, shape, ...) (ag_rand)(c, shape, AG__T(__VA_ARGS__))
-#define ag_randn(c, shape, ...) (ag_randn)(c, shape, AG__T(__VA_ARGS__))
-#define ag_randint(c, lo, hi, shape, ...) (ag_randint)(c, lo, hi, shape, AG__T(__VA_ARGS__))
-#define ag_randperm(c, n, ...) (ag_randperm)(c, n, AG__T(__VA_ARGS__))
+#define ag_array(c, values, shape, ...) (ag_array)(AG__HERE_CONTEXT(c), values, shape, AG__T(__VA_ARGS__))
+#define ag_scalar(c, value, ...) (ag_scalar)(AG__HERE_CONTEXT(c), value, AG__T(__VA_ARGS__))
+#define ag_from_data(c, p, dtype_, shape, ...) (ag_from_data)(AG__HERE_CONTEXT(c), p, dtype_, shape, AG__T(__VA_ARGS__))
+#define ag_empty(c, shape, ...) (ag_empty)(AG__HERE_CONTEXT(c), shape, AG__T(__VA_ARGS__))
+#define ag_zeros(c, shape, ...) (ag_zeros)(AG__HERE_CONTEXT(c), shape, AG__T(__VA_ARGS__))
+#define ag_ones(c, shape, ...) (ag_ones)(AG__HERE_CONTEXT(c), shape, AG__T(__VA_ARGS__))
+#define ag_full(c, shape, value, ...) (ag_full)(AG__HERE_CONTEXT(c), shape, value, AG__T(__VA_ARGS__))
+#define ag_arange(c, a, b, step, ...) (ag_arange)(AG__HERE_CONTEXT(c), a, b, step, AG__T(__VA_ARGS__))
+#define ag_linspace(c, a, b, n, ...) (ag_linspace)(AG__HERE_CONTEXT(c), a, b, n, AG__T(__VA_ARGS__))
+#define ag_eye(c, n, ...) (ag_eye)(AG__HERE_CONTEXT(c), n, AG__T(__VA_ARGS__))
+#define ag_rand(c, shape, ...) (ag_rand)(AG__HERE_CONTEXT(c), shape, AG__T(__VA_ARGS__))
+#define ag_randn(c, shape, ...) (ag_randn)(AG__HERE_CONTEXT(c), shape, AG__T(__VA_ARGS__))
+#define ag_randint(c, lo, hi, shape, ...) (ag_randint)(AG__HERE_CONTEXT(c), lo, hi, shape, AG__T(__VA_ARGS__))
+#define ag_randperm(c, n, ...) (ag_randperm)(AG__HERE_CONTEXT(c), n, AG__T(__VA_ARGS__))
 #define ag_at(t, ...) ag_at_index(t, AG_DIMS(__VA_ARGS__))
 
-#define ag_backward(t, ...) (ag_backward)(t, AG__OPTIONS(ag_backward_options, __VA_ARGS__))
+#define ag_backward(t, ...) (ag_backward)(AG__HERE(t), AG__OPTIONS(ag_backward_options, __VA_ARGS__))
 #define ag_backward_all(t, n, ...)                                                                 \
-    (ag_backward_all)(t, n, AG__OPTIONS(ag_backward_all_options, __VA_ARGS__))
+    (ag_backward_all)(AG__HERE_LIST(t), n, AG__OPTIONS(ag_backward_all_options, __VA_ARGS__))
 #define ag_grad(outputs, n, inputs, m, results, ...)                                               \
-    (ag_grad)(outputs, n, inputs, m, results, AG__OPTIONS(ag_grad_options, __VA_ARGS__))
+    (ag_grad)(AG__HERE_LIST(outputs), n, inputs, m, results, AG__OPTIONS(ag_grad_options, __VA_ARGS__))
 #define ag_register_multi_grad_hook(tensors, n, hook, user, ...)                                   \
-    (ag_register_multi_grad_hook)(tensors, n, hook, user,                                          \
+    (ag_register_multi_grad_hook)(AG__HERE_LIST(tensors), n, hook, user,                                          \
                                   AG__OPTIONS(ag_multi_grad_options, __VA_ARGS__))
 #define ag_saved_hooks_push(c, pack, unpack, user, ...)                                            \
-    (ag_saved_hooks_push)(c, pack, unpack, user, AG__OPTIONS(ag_saved_hooks_options, __VA_ARGS__))
+    (ag_saved_hooks_push)(AG__HERE_CONTEXT(c), pack, unpack, user, AG__OPTIONS(ag_saved_hooks_options, __VA_ARGS__))
 #define ag_node_saved_set_hooks(node, i, pack, unpack, user, ...)                                  \
     (ag_node_saved_set_hooks)(node, i, pack, unpack, user,                                         \
                               AG__OPTIONS(ag_saved_hooks_options, __VA_ARGS__))
 #define ag_saved_offload_push(c, folder, ...)                                                      \
-    (ag_saved_offload_push)(c, folder, AG__OPTIONS(ag_offload_options, __VA_ARGS__))
+    (ag_saved_offload_push)(AG__HERE_CONTEXT(c), folder, AG__OPTIONS(ag_offload_options, __VA_ARGS__))
 #define ag_checkpoint(fn, in, n, out, m, user, ...)                                                \
     (ag_checkpoint)(fn, in, n, out, m, user, AG__OPTIONS(ag_checkpoint_options, __VA_ARGS__))
 #define ag_checkpoint_sequence(fn, steps, in, n, out, user, ...)                                   \
@@ -788,21 +810,21 @@ AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t,
     (ag_gradgradcheck)(fn, in, n, user, AG__OPTIONS(ag_gradcheck_options, __VA_ARGS__))
 
 #define AG__R(...) AG__OPTIONS(ag_reduce_options, __VA_ARGS__)
-#define ag_sum(x, ...) (ag_sum)(x, AG__R(__VA_ARGS__))
-#define ag_mean(x, ...) (ag_mean)(x, AG__R(__VA_ARGS__))
-#define ag_prod(x, ...) (ag_prod)(x, AG__R(__VA_ARGS__))
-#define ag_amax(x, ...) (ag_amax)(x, AG__R(__VA_ARGS__))
-#define ag_amin(x, ...) (ag_amin)(x, AG__R(__VA_ARGS__))
-#define ag_var(x, ...) (ag_var)(x, AG__R(__VA_ARGS__))
-#define ag_std(x, ...) (ag_std)(x, AG__R(__VA_ARGS__))
-#define ag_logsumexp(x, ...) (ag_logsumexp)(x, AG__R(__VA_ARGS__))
-#define ag_addmm(m, a, b, ...) (ag_addmm)(m, a, b, AG__OPTIONS(ag_addmm_options, __VA_ARGS__))
+#define ag_sum(x, ...) (ag_sum)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_mean(x, ...) (ag_mean)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_prod(x, ...) (ag_prod)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_amax(x, ...) (ag_amax)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_amin(x, ...) (ag_amin)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_var(x, ...) (ag_var)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_std(x, ...) (ag_std)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_logsumexp(x, ...) (ag_logsumexp)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_addmm(m, a, b, ...) (ag_addmm)(AG__HERE(m), a, b, AG__OPTIONS(ag_addmm_options, __VA_ARGS__))
 #define AG__L(...) AG__OPTIONS(ag_loss_options, __VA_ARGS__)
-#define ag_mse_loss(x, target, ...) (ag_mse_loss)(x, target, AG__L(__VA_ARGS__))
-#define ag_nll_loss(x, target, ...) (ag_nll_loss)(x, target, AG__L(__VA_ARGS__))
-#define ag_cross_entropy(x, target, ...) (ag_cross_entropy)(x, target, AG__L(__VA_ARGS__))
-#define ag_sgd(params, n, ...) (ag_sgd)(params, n, AG__OPTIONS(ag_sgd_options, __VA_ARGS__))
-#define ag_adam(params, n, ...) (ag_adam)(params, n, AG__OPTIONS(ag_adam_options, __VA_ARGS__))
+#define ag_mse_loss(x, target, ...) (ag_mse_loss)(AG__HERE(x), target, AG__L(__VA_ARGS__))
+#define ag_nll_loss(x, target, ...) (ag_nll_loss)(AG__HERE(x), target, AG__L(__VA_ARGS__))
+#define ag_cross_entropy(x, target, ...) (ag_cross_entropy)(AG__HERE(x), target, AG__L(__VA_ARGS__))
+#define ag_sgd(params, n, ...) (ag_sgd)(AG__HERE_LIST(params), n, AG__OPTIONS(ag_sgd_options, __VA_ARGS__))
+#define ag_adam(params, n, ...) (ag_adam)(AG__HERE_LIST(params), n, AG__OPTIONS(ag_adam_options, __VA_ARGS__))
 
 static inline ag_operand ag_operand_tensor(ag_tensor *t)
 {
@@ -836,8 +858,14 @@ static inline ag_operand ag_operand_real(double v)
 #else
 #define AG__OPERAND(v) AG__SELECT(v)(v)
 #endif
+#ifdef AG_CHECKED
+#define AG__BINARY(f, a, b) ag__call_binary_at(f, AG__OPERAND(a), AG__OPERAND(b), __FILE__, __LINE__)
+#define AG__TERNARY(f, a, b, w)                                                                    \
+    ag__call_ternary_at(f, AG__OPERAND(a), AG__OPERAND(b), AG__OPERAND(w), __FILE__, __LINE__)
+#else
 #define AG__BINARY(f, a, b) ag_call_binary(f, AG__OPERAND(a), AG__OPERAND(b))
 #define AG__TERNARY(f, a, b, w) ag_call_ternary(f, AG__OPERAND(a), AG__OPERAND(b), AG__OPERAND(w))
+#endif
 
 #define ag_add(a, b) AG__BINARY(ag_add, a, b)
 #define ag_sub(a, b) AG__BINARY(ag_sub, a, b)
@@ -879,6 +907,10 @@ static inline ag_operand ag_operand_real(double v)
 #define ag_xlogy_(a, b) AG__BINARY(ag_xlogy_, a, b)
 #define ag_copysign_(a, b) AG__BINARY(ag_copysign_, a, b)
 #define ag_lerp_(a, b, w) AG__TERNARY(ag_lerp_, a, b, w)
+
+#ifdef AG_CHECKED
+#include "autograd_checked.h"
+#endif
 
 #endif /* __cplusplus */
 

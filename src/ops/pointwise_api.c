@@ -254,3 +254,39 @@ ag_tensor *ag_call_ternary(ag_ternary_fn f, ag_operand a, ag_operand b, ag_opera
     ag__tensor_unref(tw);
     return y;
 }
+
+/* ---- checked mode ---- */
+
+ag_context *ag__here_context(ag_context *c, const char *file, int line)
+{
+    if (c) {
+        c->site_file = file;
+        c->site_line = line;
+    }
+    return c;
+}
+
+ag_tensor *ag__here(ag_tensor *t, const char *file, int line)
+{
+    ag__here_context(t ? t->c : NULL, file, line);
+    return t;
+}
+
+ag_tensor *const *ag__here_list(ag_tensor *const *list, const char *file, int line)
+{
+    ag__here(list ? list[0] : NULL, file, line);
+    return list;
+}
+
+ag_tensor *ag__call_binary_at(ag_binary_fn f, ag_operand a, ag_operand b, const char *file, int line)
+{
+    ag__here(a.tensor ? a.tensor : b.tensor, file, line);
+    return ag_call_binary(f, a, b);
+}
+
+ag_tensor *ag__call_ternary_at(ag_ternary_fn f, ag_operand a, ag_operand b, ag_operand w,
+                               const char *file, int line)
+{
+    ag__here(a.tensor ? a.tensor : b.tensor ? b.tensor : w.tensor, file, line);
+    return ag_call_ternary(f, a, b, w);
+}
