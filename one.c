@@ -36,6 +36,7 @@
 #include "src/ops/loss.c"
 #include "src/ops/matmul.c"
 #include "src/ops/norm.c"
+#include "src/ops/number.c"
 #include "src/ops/op.c"
 #include "src/ops/pointwise.c"
 #include "src/ops/pointwise_api.c"

@@ -316,10 +316,18 @@ static bool pass_check_gradient(const pass *p, const ag_node *n, int i, const ag
                            ag__shape_string(&b, (ag_ints){ o->shape, o->ndim }));
 }
 
-/* g as the operand behind the edge wants it: its shape and its dtype. */
-static ag_tensor *pass_repair(const ag__edge *e, ag_tensor *g)
+/* The result g of n's rule as operand i wants it: of its shape and its dtype. */
+static ag_tensor *pass_repair(const pass *p, const ag_node *n, int i, ag_tensor *g)
 {
+    const ag__edge *e = &n->edges[i];
     const ag__output *o = &ag__node_outputs(e->node)[e->nr];
+    bool same = g->dtype == o->dtype && g->ndim == o->ndim && g->c == p->c;
+    for (int d = 0; d < o->ndim && same; d++)
+        same = g->dims[d] == o->shape[d];
+    if (AG_LIKELY(same))
+        return g;
+    if (!pass_check_gradient(p, n, i, g))
+        return NULL;
     g = ag__sum_to(g, (ag_ints){ o->shape, o->ndim });
     return g && g->dtype != o->dtype ? ag_to(g, (ag_dtype)o->dtype) : g;
 }
@@ -353,7 +361,7 @@ static bool pass_check_nan(const pass *p, const ag_node *n)
 static ag_tensor *const *pass_before(pass *p, ag__visit *v)
 {
     ag_node *n = v->node;
-    if (!ag__hook_find(ag__hooks_of(n), AG_HOOK_BEFORE))
+    if (AG_LIKELY(!n->extra) || !ag__hook_find(ag__hooks_of(n), AG_HOOK_BEFORE))
         return v->grads;
     if (!p->in && !(p->in = pass_take(p, (size_t)p->max_out * sizeof *p->in)))
         return NULL;
@@ -371,8 +379,8 @@ static bool pass_run_rule(pass *p, ag__visit *v, bool keeps)
         any = any || g[j];
     if (!g)
         return false;
-    const bool owns =
-        !keeps && !p->create_graph && g == v->grads && n->n_out == 1 && g[0] && pass_owns(g[0]);
+    const bool owns = n->op->takes_owned && !keeps && !p->create_graph && g == v->grads && g[0] &&
+                      pass_owns(g[0]);
     if (!any)
         memset(p->out, 0, n->n_in * sizeof *p->out);
     if (any && !ag__node_apply(n, n->edges, g, owns, p->all, p->out))
@@ -388,9 +396,7 @@ static bool pass_run_rule(pass *p, ag__visit *v, bool keeps)
         ag__visit *w = e->node->visit;
         if (!visit_takes_part(p, w))
             continue;
-        if (!pass_check_gradient(p, n, i, p->out[i]))
-            return false;
-        ag_tensor *to = pass_repair(e, p->out[i]);
+        ag_tensor *to = pass_repair(p, n, i, p->out[i]);
         if (!to || !pass_deliver(p, &w->grads[e->nr], to))
             return false;
     }
@@ -576,7 +582,7 @@ static void pass_commit(pass *p)
     for (ag__visit *v = p->visits; v && !p->retain_graph; v = v->next) {
         if (v->next)
             AG_PREFETCH(v->next->node);
-        if (v->ran)
+        if (v->ran && (v->node->n_saved || v->node->op->release_saved))
             ag__saved_release(v->node);
     }
 }

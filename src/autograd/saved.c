@@ -331,6 +331,8 @@ ag_tensor *ag__saved_of(ag_node *n, int i, bool in_graph)
         return NULL;
     }
     ag_tensor *value = s->is_packed ? saved_call_unpack(n->c, s->packed) : s->tensor;
+    if (value && value->flags & AG_T_NUMBER) /* shared: see ops/number.c */
+        return ag__give(ag__contiguous_copy(value, (ag_dtype)value->dtype));
     return ag__lend(in_graph ? ag__saved_in_graph(n, i, value) : value);
 }
 

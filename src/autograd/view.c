@@ -199,6 +199,7 @@ static const ag__op view_slices_op = { .name = "copy_slices",
                                        .kind = AG_KIND_GENERAL,
                                        .n_in = -1,
                                        .n_out = 1,
+                                       .takes_owned = true,
                                        .vjp = slices_vjp,
                                        .release = slices_release,
                                        .release_saved = slices_release_saved };

@@ -41,6 +41,7 @@ void ag_close(ag_context *c)
         return;
     c->closed = true;
     ag__context_break_rings(c);
+    ag__context_release_numbers(c);
     ag__scope_drain(&c->root);
     ag__context_unref(c);
 }

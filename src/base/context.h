@@ -33,6 +33,13 @@ struct ag_scope {
     bool bracket;
 };
 
+/* See ops/number.c. */
+enum { AG_NUMBERS = 16 };
+typedef struct {
+    double value;
+    ag_tensor *tensor; /* owned; NULL: none */
+} ag__number_kept;
+
 struct ag_context {
     ag__memory memory;
     ag_scope root;     /* the outermost scope */
@@ -59,6 +66,7 @@ struct ag_context {
     bool reaping;
     bool warned_create_graph; /* the warnings that come once */
     bool warned_non_leaf_grad;
+    ag__number_kept numbers[AG_NUMBERS];
     int64_t tensors, nodes;
     size_t saved_bytes;
     ag__random random;
@@ -77,6 +85,8 @@ struct ag_context {
 void ag__owned_release(ag__owned *o);
 /* Set by the autograd layer: breaks the rings of references that tensors may be in. */
 void ag__context_break_rings(ag_context *c);
+/* Set by the layer of operations: gives up the numbers that were kept. */
+void ag__context_release_numbers(ag_context *c);
 
 void ag__context_unref(ag_context *c);
 static inline void ag__context_ref(ag_context *c) { c->refs++; }

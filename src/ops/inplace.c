@@ -144,6 +144,8 @@ bool ag__inplace_open(ag_scope *s, const char *name, ag_tensor *const *in, int n
     for (int i = 0; i < n_in; i++)
         if (in[0] && !in[i])
             return ag_fail(in[0]->c, AG_ERR_VALUE, "%s: operand %d is NULL", name, i);
+    if (in[0] && in[0]->flags & AG_T_NUMBER)
+        return ag_fail(in[0]->c, AG_ERR_VALUE, "%s: a number cannot be written to", name);
     if (!in[0] || !inplace_wants_graph(in, n_in, &graph) || !inplace_check(name, in[0], graph))
         return false;
     for (int i = 1; i < n_in; i++)

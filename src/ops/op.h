@@ -78,6 +78,7 @@ typedef struct ag__op {
     bool is_hidden_view;  /* likewise, of an operand nobody else has: in[0] is no base for it */
     bool takes_attrs;     /* the node keeps them */
     bool takes_undefined; /* the rule runs although no gradient arrived */
+    bool takes_owned;     /* the rule looks at owns_g */
     unsigned optional;    /* bit i: input i may be NULL */
     /* Fills out[j] for every output; false with an error. */
     bool (*infer)(const ag__call *call, ag__geometry *out);

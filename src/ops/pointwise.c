@@ -332,14 +332,3 @@ ag_tensor *ag__pointwise_jvp(const ag__op *op, const ag__attrs *attrs, ag_tensor
     }
     return sum;
 }
-
-ag_tensor *ag__number_beside(const ag_tensor *t, double value, ag_dtype otherwise)
-{
-    const bool same = t->dtype == AG_F32 || t->dtype == AG_F64;
-    return ag__tensor_number(t->c, value, same ? (ag_dtype)t->dtype : otherwise);
-}
-
-ag_tensor *ag__number(const ag_tensor *t, double value)
-{
-    return t ? ag__give(ag__number_beside(t, value, AG_F64)) : NULL;
-}
