@@ -599,7 +599,9 @@ AG_API ag_tensor *ag_var(ag_tensor *x, const ag_reduce_options *);  /* sum (x - 
 AG_API ag_tensor *ag_std(ag_tensor *x, const ag_reduce_options *);  /* sqrt(var) */
 AG_API ag_tensor *ag_logsumexp(ag_tensor *x, const ag_reduce_options *); /* ln sum e^x */
 AG_API ag_tensor *ag_argmax(ag_tensor *x, int dim, bool keepdim);   /* i64, the first of equals */
+AG_API ag_tensor *ag_argmin(ag_tensor *x, int dim, bool keepdim);
 AG_API ag_tensor *ag_cumsum(ag_tensor *x, int dim);                 /* y_i = x_0 + ... + x_i */
+AG_API ag_tensor *ag_cumprod(ag_tensor *x, int dim); /* y_i = x_0 ... x_i; exact gradient with zeros */
 AG_API ag_tensor *ag_logcumsumexp(ag_tensor *x, int dim);           /* ln(e^x_0 + ... + e^x_i) */
 
 /* ---- shape. Views share the storage of x; cat, stack, flip, tril, triu and copies do not. --------- */

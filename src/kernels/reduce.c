@@ -74,15 +74,23 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define REDUCE_COMMON(type)                                                                        \
     [AG_REDUCE_SUM] = reduce_##type##_sum, [AG_REDUCE_PROD] = reduce_##type##_prod,                \
     [AG_REDUCE_MAX] = reduce_##type##_max, [AG_REDUCE_MIN] = reduce_##type##_min,                  \
-    [AG_REDUCE_ARGMAX] = reduce_##type##_argmax
+    [AG_REDUCE_ARGMAX] = reduce_##type##_argmax, [AG_REDUCE_ARGMIN] = reduce_##type##_argmin,      \
+    [AG_REDUCE_NONZERO] = reduce_##type##_nonzero
+#define SCAN_COMMON(type)                                                                          \
+    reduce_##type##_cumsum, reduce_##type##_cumprod, reduce_##type##_cumargmax,                    \
+        reduce_##type##_cumargmin
 #define REDUCE_FLOAT(type)                                                                         \
     {                                                                                              \
         .reduce = { REDUCE_COMMON(type), [AG_REDUCE_MEAN] = reduce_##type##_mean,                  \
                     [AG_REDUCE_VAR] = reduce_##type##_var, [AG_REDUCE_STD] = reduce_##type##_std,  \
                     [AG_REDUCE_LOGSUMEXP] = reduce_##type##_logsumexp },                           \
-        .scan = { reduce_##type##_cumsum, reduce_##type##_logcumsumexp,                            \
-                  reduce_##type##_logcumsumexp_vjp, reduce_##type##_logcumsumexp_jvp },            \
-        .argmax_join = reduce_##type##_argmax_join, .squares = reduce_##type##_squares,            \
+        .scan = { SCAN_COMMON(type),                                                               \
+                  reduce_##type##_recurrence,                                                      \
+                  reduce_##type##_recurrence_back,                                                 \
+                  reduce_##type##_logcumsumexp,                                                    \
+                  reduce_##type##_logcumsumexp_vjp,                                                \
+                  reduce_##type##_logcumsumexp_jvp },                                              \
+        .arg_join = reduce_##type##_arg_join, .squares = reduce_##type##_squares,                  \
         .exps = reduce_##type##_exps, .exps_center = reduce_##type##_exps_center,                  \
         .exps_end = reduce_##type##_exps_end                                                       \
     }
@@ -91,10 +99,11 @@ static const ag__reducers reduce_table[] = {
     REDUCE_FLOAT(f32),
     REDUCE_FLOAT(f64),
     { .reduce = { REDUCE_COMMON(i64) },
-      .scan = { reduce_i64_cumsum },
-      .argmax_join = reduce_i64_argmax_join },
+      .scan = { SCAN_COMMON(i64) },
+      .arg_join = reduce_i64_arg_join },
 };
 
+#undef SCAN_COMMON
 #undef REDUCE_COMMON
 #undef REDUCE_FLOAT
 

@@ -215,31 +215,35 @@ static void AG__FN(min)(const void *x, void *y, ag__lanes l)
     AG__FN(reduce_all)(x, y, l, AG__FN(min_line), AG__FN(min_columns));
 }
 
-AG__INLINE int64_t AG__FN(argmax_line)(const T *x, int64_t n, int64_t stride)
+/* v is no better than `top`: not greater or, with `least`, not smaller. False for NaN, which wins. */
+AG__INLINE bool AG__FN(no_better)(T v, T top, bool least) { return least ? v >= top : v <= top; }
+
+AG__INLINE int64_t AG__FN(arg_line)(const T *x, int64_t n, int64_t stride, bool least)
 {
     int64_t best = 0;
     T top = x[0];
     for (int64_t i = 1; i < n && !AG__ISNAN(top); i++) {
         const T v = x[i * stride];
-        if (v <= top) /* false for NaN, which wins */
+        if (AG__FN(no_better)(v, top, least))
             continue;
         top = v;
         best = i;
     }
     return best;
 }
-static void AG__FN(argmax)(const void *data, void *result, ag__lanes l)
+AG__INLINE void AG__FN(arg_all)(const T *x, int64_t *y, ag__lanes l, bool least)
 {
-    const T *x = data;
-    int64_t *y = result;
     for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.stride)
         for (int64_t k = 0; k < l.inner; k++)
-            y[k] = l.stride == 1 ? AG__FN(argmax_line)(x, l.n, 1)
-                                 : AG__FN(argmax_line)(x + k, l.n, l.stride);
+            y[k] = l.stride == 1 ? AG__FN(arg_line)(x, l.n, 1, least)
+                                 : AG__FN(arg_line)(x + k, l.n, l.stride, least);
 }
-/* The first of the greatest among those of the chunks. */
-static void AG__FN(argmax_join)(const void *data, const int64_t *parts, int64_t *y, ag__lanes l,
-                                int64_t rows)
+static void AG__FN(argmax)(const void *x, void *y, ag__lanes l) { AG__FN(arg_all)(x, y, l, false); }
+static void AG__FN(argmin)(const void *x, void *y, ag__lanes l) { AG__FN(arg_all)(x, y, l, true); }
+
+/* The first of the best among those of the chunks. */
+static void AG__FN(arg_join)(const void *data, const int64_t *parts, int64_t *y, ag__lanes l,
+                             int64_t rows, bool least)
 {
     const int64_t chunks = (l.n + rows - 1) / rows;
     for (int64_t at = 0; at < l.outer * l.inner; at++) {
@@ -249,47 +253,96 @@ static void AG__FN(argmax_join)(const void *data, const int64_t *parts, int64_t 
         for (int64_t i = 1; i < chunks; i++) {
             const int64_t rival = i * rows + parts[(o * chunks + i) * l.inner + k];
             const T top = x[y[at] * l.inner];
-            if (!AG__ISNAN(top) && !(x[rival * l.inner] <= top))
+            if (!AG__ISNAN(top) && !AG__FN(no_better)(x[rival * l.inner], top, least))
                 y[at] = rival;
         }
     }
 }
 
-/* y_i = x_0 + ... + x_i in AG__WIDE: a line, and strips of columns. */
-static void AG__FN(cumsum_line)(const T *x, T *y, int64_t n)
+static void AG__FN(nonzero)(const void *data, void *result, ag__lanes l)
 {
-    AG__WIDE sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += (AG__WIDE)x[i];
-        y[i] = (T)sum;
+    const T *x = data;
+    int64_t *y = result;
+    for (int64_t o = 0; o < l.outer; o++, y += l.stride) {
+        for (int64_t k = 0; k < l.inner; k++)
+            y[k] = 0;
+        for (int64_t i = 0; l.stride == 1 && i < l.n; i++)
+            y[0] += x[i] != 0;
+        for (int64_t i = 0; l.stride > 1 && i < l.n; i++)
+            for (int64_t k = 0; k < l.inner; k++)
+                y[k] += x[i * l.stride + k] != 0;
+        x += l.n * l.stride;
     }
 }
-static void AG__FN(cumsum_columns)(const T *x, T *y, int64_t n, int64_t stride, int64_t cols)
+
+/* y_i = x_0 + ... + x_i, or their product, in AG__WIDE: a line, and strips of columns. */
+AG__INLINE void AG__FN(cumulate_line)(const T *x, T *y, int64_t n, bool product)
 {
-    AG__WIDE sums[REDUCE_COLS] = { 0 };
+    AG__WIDE run = product;
+    for (int64_t i = 0; i < n; i++) {
+        run = product ? run * (AG__WIDE)x[i] : run + (AG__WIDE)x[i];
+        y[i] = (T)run;
+    }
+}
+AG__INLINE void AG__FN(cumulate_columns)(const T *x, T *y, int64_t n, int64_t stride, int64_t cols,
+                                         bool product)
+{
+    AG__WIDE runs[REDUCE_COLS];
+    for (int64_t j = 0; j < cols; j++)
+        runs[j] = product;
     for (; n > 0; n--, x += stride, y += stride)
         for (int64_t j = 0; j < cols; j++) {
-            sums[j] += (AG__WIDE)x[j];
-            y[j] = (T)sums[j];
+            runs[j] = product ? runs[j] * (AG__WIDE)x[j] : runs[j] + (AG__WIDE)x[j];
+            y[j] = (T)runs[j];
         }
 }
-static void AG__FN(cumsum)(const void *g, const void *data, const void *unused, void *result,
-                           ag__lanes l)
+AG__INLINE void AG__FN(cumulate)(const T *x, T *y, ag__lanes l, bool product)
 {
-    (void)g, (void)unused;
-    const T *x = data;
-    T *y = result;
     for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.n * l.stride) {
         if (l.stride == 1) {
-            AG__FN(cumsum_line)(x, y, l.n);
+            AG__FN(cumulate_line)(x, y, l.n, product);
             continue;
         }
         for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
-            const int64_t left = l.inner - k;
-            AG__FN(cumsum_columns)
-            (x + k, y + k, l.n, l.stride, left < REDUCE_COLS ? left : REDUCE_COLS);
+            const int64_t left = l.inner - k, cols = left < REDUCE_COLS ? left : REDUCE_COLS;
+            AG__FN(cumulate_columns)(x + k, y + k, l.n, l.stride, cols, product);
         }
     }
+}
+static void AG__FN(cumsum)(const void *x, const void *b, const void *c, void *y, ag__lanes l)
+{
+    (void)b, (void)c;
+    AG__FN(cumulate)(x, y, l, false);
+}
+static void AG__FN(cumprod)(const void *x, const void *b, const void *c, void *y, ag__lanes l)
+{
+    (void)b, (void)c;
+    AG__FN(cumulate)(x, y, l, true);
+}
+
+/* y_i: where the greatest of x_0 ... x_i stands (the least), the last of equals, or of NaNs. */
+AG__INLINE void AG__FN(cumulate_arg)(const T *x, int64_t *y, ag__lanes l, bool least)
+{
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.n * l.stride)
+        for (int64_t k = 0; k < l.inner; k++) {
+            int64_t best = 0;
+            for (int64_t i = 0; i < l.n; i++) {
+                const T v = x[i * l.stride + k], top = x[best * l.stride + k];
+                if (AG__ISNAN(v) || (least ? v <= top : v >= top))
+                    best = i;
+                y[i * l.stride + k] = best;
+            }
+        }
+}
+static void AG__FN(cumargmax)(const void *x, const void *b, const void *c, void *y, ag__lanes l)
+{
+    (void)b, (void)c;
+    AG__FN(cumulate_arg)(x, y, l, false);
+}
+static void AG__FN(cumargmin)(const void *x, const void *b, const void *c, void *y, ag__lanes l)
+{
+    (void)b, (void)c;
+    AG__FN(cumulate_arg)(x, y, l, true);
 }
 
 /* ---- floating point only ---- */
@@ -461,10 +514,10 @@ static void AG__FN(exps_end)(void *y, const void *center, int64_t n)
 }
 
 /* y_i = ln(e^x_0 + ... + e^x_i), the running value kept in double. */
-static void AG__FN(logcumsumexp)(const void *g, const void *data, const void *unused, void *result,
+static void AG__FN(logcumsumexp)(const void *data, const void *b, const void *c, void *result,
                                  ag__lanes l)
 {
-    (void)g, (void)unused;
+    (void)b, (void)c;
     const T *x = data;
     T *y = result;
     for (int64_t o = 0; o < l.outer; o++)
@@ -514,6 +567,40 @@ static void AG__FN(logcumsumexp_jvp)(const void *grad, const void *data, const v
                       (double)g[at] * exp((double)x[at] - now);
                 out[at] = (T)run;
                 last = now;
+            }
+        }
+}
+
+/* h_i = b_i + a_i h_(i-1) or, from the end, h_i = b_i + a_(i+1) h_(i+1), kept in double. */
+static void AG__FN(recurrence)(const void *factors, const void *terms, const void *c, void *result,
+                               ag__lanes l)
+{
+    const T *a = factors, *b = terms;
+    T *h = result;
+    (void)c;
+    for (int64_t o = 0; o < l.outer; o++)
+        for (int64_t k = 0; k < l.inner; k++) {
+            double run = 0;
+            for (int64_t i = 0; i < l.n; i++) {
+                const int64_t at = (o * l.n + i) * l.stride + k;
+                run = (double)b[at] + (i ? (double)a[at] * run : 0);
+                h[at] = (T)run;
+            }
+        }
+}
+static void AG__FN(recurrence_back)(const void *factors, const void *terms, const void *c,
+                                    void *result, ag__lanes l)
+{
+    const T *a = factors, *b = terms;
+    T *h = result;
+    (void)c;
+    for (int64_t o = 0; o < l.outer; o++)
+        for (int64_t k = 0; k < l.inner; k++) {
+            double run = 0;
+            for (int64_t i = l.n - 1; i >= 0; i--) {
+                const int64_t at = (o * l.n + i) * l.stride + k;
+                run = (double)b[at] + (i < l.n - 1 ? (double)a[at + l.stride] * run : 0);
+                h[at] = (T)run;
             }
         }
 }

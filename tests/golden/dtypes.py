@@ -12,11 +12,11 @@ from pointwise import DOMAINS, spread
 PAIRS = """add sub mul div pow fmod remainder atan2 hypot maximum minimum logaddexp xlogy copysign
     eq lt logical_and where cat stack matmul lerp mse_loss""".split()
 SINGLE = list(DOMAINS) + [
-    "sum", "mean", "prod", "amax", "var", "logsumexp", "cumsum", "logcumsumexp", "argmax",
-    "softmax", "log_softmax", "gelu", "elu", "leaky_relu", "hardtanh", "clamp"
+    "sum", "mean", "prod", "amax", "var", "logsumexp", "cumsum", "cumprod", "logcumsumexp",
+    "argmax", "argmin", "softmax", "log_softmax", "gelu", "elu", "leaky_relu", "hardtanh", "clamp"
 ]
 ARGUMENTS = {
-    "cumsum": {"dim": 0}, "logcumsumexp": {"dim": 0}, "argmax": {"dim": 0}, "softmax": {"dim": 0},
+    "cumsum": {"dim": 0}, "cumprod": {"dim": 0}, "argmin": {"dim": 0}, "logcumsumexp": {"dim": 0}, "argmax": {"dim": 0}, "softmax": {"dim": 0},
     "log_softmax": {"dim": 0}, "gelu": {"tanh": 0}, "elu": {"alpha": 1},
     "leaky_relu": {"slope": 0.5}, "hardtanh": {"lo": -1, "hi": 1}, "clamp": {"lo": -1,
     "hi": 1}, "cat": {"dim": 0}, "stack": {"dim": 0}
@@ -109,7 +109,7 @@ def integers():
             dtype=dtype)
         for op in [
                 "neg", "abs", "sign", "square", "relu", "floor", "sum", "prod", "amax", "argmax",
-                "cumsum"
+                "argmin", "cumsum"
         ]:
             if op not in ("square", "prod") or dtype is not torch.int64:
                 yield Case(f"{op}.{name}", [(x, False)], [step(op, "%0", **ARGUMENTS.get(op, {}))],
@@ -145,7 +145,8 @@ def halves():
         ]:
             yield Case(f"{op}.{name}", [(x, False)], [step(op, "%0")], 0, f32=False)
         mild = torch.tensor([.1, -.7, 1.3, 2.9, -1.1, .33], dtype=torch.float64).to(dtype)
-        for op in ["sum", "mean", "amax", "prod", "cumsum", "softmax", "log_softmax", "logsumexp"]:
+        for op in ["sum", "mean", "amax", "prod", "cumsum", "cumprod", "softmax", "log_softmax",
+                   "logsumexp"]:
             yield Case(f"{op}.{name}", [(mild, False)], [step(op, "%0", **ARGUMENTS.get(op, {}))],
                 0,
                 f32=False)

@@ -65,7 +65,8 @@ def special_reductions():
             yield Case(f"{op}.{label}", [floats(rows)], [step(op, "%0", dims=[1])],
                 2 if label == "ties" else 1,
                 unknown=["g0"] if label == "nan" else [])
-        yield Case(f"argmax.{label}", [floats(rows, False)], [step("argmax", "%0", dim=1)], 0)
+        for op in ["argmax", "argmin"]:
+            yield Case(f"{op}.{label}", [floats(rows, False)], [step(op, "%0", dim=1)], 0)
     for k, row in enumerate([[2, 0, 3, 4], [2, 0, 0, 3], [0, 0, 0, 1], [0.], [0., 5]]):
         yield Case(f"prod.zeros{k}", [floats(row)], [step("prod", "%0")])
     yield Case("prod.zeros_by_row", [floats([[2, 0, 3], [1, 2, 3], [0, 0, 2]])],
@@ -79,17 +80,23 @@ def special_reductions():
     yield Case("std.equal", [floats([[1., 1, 1], [1, 2, 3]])], [step("std", "%0", dims=[1])], 1)
     yield Case("var.offset", [floats([1e6 + 1, 1e6 + 2, 1e6 + 4])], [step("var", "%0")], f32=False)
     for dim, keepdim in itertools.product([0, 1, 2, -1], [0, 1]):
-        yield Case(f"argmax.dim{dim}.{keepdim}", [(given([2, 3, 2], 1)[0], False)],
-            [step("argmax", "%0", dim=dim, keepdim=keepdim)], 0)
+        for op in ["argmax", "argmin"]:
+            yield Case(f"{op}.dim{dim}.{keepdim}", [(given([2, 3, 2], 1)[0], False)],
+                [step(op, "%0", dim=dim, keepdim=keepdim)], 0)
 
 
 def scans():
-    for op in ["cumsum", "logcumsumexp"]:
+    for op in ["cumsum", "cumprod", "logcumsumexp"]:
         for dim in [0, 1, -1]:
             yield Case(f"{op}.dim{dim}", [given([2, 3, 2], 1)], [step(op, "%0", dim=dim)])
         yield Case(op + ".transposed", [given([3, 2], 2)], [SWAP, step(op, "%1", dim=1)])
         yield Case(op + ".scalar", [given([], 3)], [step(op, "%0", dim=0)])
         yield Case(op + ".empty", [given([2, 0], 3)], [step(op, "%0", dim=1)])
+    for k, row in enumerate([[2, 0, 3, 4], [2, 0, 0, 3], [0, 0, 0, 1], [0.], [1, 3, 0.]]):
+        yield Case(f"cumprod.zeros{k}", [floats(row)], [step("cumprod", "%0", dim=0)])
+    yield Case("cumprod.zeros_by_row", [floats([[2, 0, 3], [1, 2, 3], [0, 0, 2]])],
+        [step("cumprod", "%0", dim=1)])
+    yield Case("cumprod.long", [given([37], 5, .8, 1.2)], [step("cumprod", "%0", dim=0)])
     yield Case("logcumsumexp.large", [floats([1000, 0, 1001, -1000.])],
         [step("logcumsumexp", "%0", dim=0)])
     yield Case("logcumsumexp.infinite", [floats([-math.inf, -math.inf, 0, 1])],
