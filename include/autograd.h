@@ -604,6 +604,22 @@ AG_API ag_tensor *ag_cumsum(ag_tensor *x, int dim);                 /* y_i = x_0
 AG_API ag_tensor *ag_cumprod(ag_tensor *x, int dim); /* y_i = x_0 ... x_i; exact gradient with zeros */
 AG_API ag_tensor *ag_logcumsumexp(ag_tensor *x, int dim);           /* ln(e^x_0 + ... + e^x_i) */
 
+/* Elements chosen along dim, and their indices there (i64), which say where the gradient goes. Either
+ * pointer may be NULL. NaN is greater than all else; one in a line is its max, min and median too. */
+AG_API bool ag_max_dim(ag_tensor *x, int dim, bool keepdim, ag_tensor **values,
+                       ag_tensor **indices); /* the first of equals */
+AG_API bool ag_min_dim(ag_tensor *x, int dim, bool keepdim, ag_tensor **values,
+                       ag_tensor **indices); /* the first of equals */
+AG_API bool ag_median_dim(ag_tensor *x, int dim, bool keepdim, ag_tensor **values,
+                          ag_tensor **indices); /* the lower one of two */
+AG_API bool ag_sort(ag_tensor *x, int dim, bool descending, ag_tensor **values,
+                    ag_tensor **indices); /* equals stay in their order */
+AG_API bool ag_topk(ag_tensor *x, int64_t k, int dim, bool largest, ag_tensor **values,
+                    ag_tensor **indices); /* the first k in that order */
+AG_API bool ag_cummax(ag_tensor *x, int dim, ag_tensor **values,
+                      ag_tensor **indices); /* y_i = max(x_0, ..., x_i), the last of equals */
+AG_API bool ag_cummin(ag_tensor *x, int dim, ag_tensor **values, ag_tensor **indices);
+
 /* ---- shape. Views share the storage of x; cat, stack, flip, tril, triu and copies do not. --------- */
 
 AG_API ag_tensor *ag_reshape(ag_tensor *x, ag_ints shape); /* one size may be -1; a view if possible */

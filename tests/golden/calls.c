@@ -112,6 +112,23 @@ DEFINE(index_select, ag_index_select(c->x[0], small(c, "dim"), c->x[1]))
 DEFINE(gather, ag_gather(c->x[0], small(c, "dim"), c->x[1]))
 DEFINE(one_hot, ag_one_hot(c->x[0], integer(c, "classes")))
 
+/* Of two results the one that `which` says. */
+#define CHOICE(name, ...)                                                                          \
+    static ag_tensor *call_##name(const call *c)                                                   \
+    {                                                                                              \
+        ag_tensor *result[2];                                                                      \
+        return ag_##name(c->x[0], __VA_ARGS__, &result[0], &result[1])                             \
+                   ? result[integer(c, "which")]                                                   \
+                   : NULL;                                                                         \
+    }
+CHOICE(max_dim, small(c, "dim"), integer(c, "keepdim") != 0)
+CHOICE(min_dim, small(c, "dim"), integer(c, "keepdim") != 0)
+CHOICE(median_dim, small(c, "dim"), integer(c, "keepdim") != 0)
+CHOICE(sort, small(c, "dim"), integer(c, "descending") != 0)
+CHOICE(topk, integer(c, "k"), small(c, "dim"), integer(c, "largest") != 0)
+CHOICE(cummax, small(c, "dim"))
+CHOICE(cummin, small(c, "dim"))
+
 /* ---- the table ---- */
 
 typedef struct {

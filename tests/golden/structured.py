@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from cases import Case, step
+from cases import DTYPES, Case, step
 from pointwise import spread
 
 
@@ -101,6 +101,63 @@ def scans():
         [step("logcumsumexp", "%0", dim=0)])
     yield Case("logcumsumexp.infinite", [floats([-math.inf, -math.inf, 0, 1])],
         [step("logcumsumexp", "%0", dim=0)], 0)
+
+
+# ---- elements chosen along a dimension ----
+
+CHOICES = [("max_dim", {}), ("min_dim", {}), ("median_dim", {}), ("sort", {}),
+    ("sort", {"descending": 1}), ("topk", {"k": 2}), ("topk", {"k": 2, "largest": 1}),
+    ("cummax", {}), ("cummin", {})]
+
+
+def choices():
+    inf, nan = math.inf, math.nan
+    cube, long = given([2, 3, 2], 1), given([70], 2)
+    special = [("ties", [[2, 2, 1], [3, 1, 3], [0., -0., 0.]]),
+        ("nan", [[1, nan, 2, 0], [nan, nan, 3, 1], [-inf, nan, inf, 1]]),
+        ("infinite", [[inf, 1, -inf], [-inf, -inf, 2]])]
+    for op, more in CHOICES:
+        label = op + "".join("." + name for name in more if name != "k")
+        for which in [0, 1]:
+
+            def case(name, leaf, order=2, **arguments):
+                if which:
+                    leaf, order = (leaf[0], False), 0
+                    arguments["which"] = 1
+                operation = step(op, "%0", **{**more, **arguments})
+                return Case(f"{label}.{name}{'.index' * which}", [leaf], [operation], order)
+
+            for dim in [1, -2]:
+                yield case(f"dim{dim}", cube, dim=dim)
+            if op.endswith("_dim"):
+                for dim in [0, 1, -1]:
+                    yield case(f"dim{dim}.keepdim", cube, dim=dim, keepdim=1)
+            yield case("long", long, dim=0)
+            yield case("scalar", given([], 3), dim=0, **({"k": 1} if op == "topk" else {}))
+            yield case("no_rows", given([0, 3], 3), dim=1)
+            if not op.endswith("_dim") and op != "topk":
+                yield case("nothing", given([0, 3], 3), dim=0)
+            for name, rows in special:
+                if which and (op == "topk" or op == "median_dim" and name != "nan"):
+                    continue # PyTorch promises nothing about equal elements
+                order = 0 if op in ("median_dim", "topk") else 2
+                yield case(name, floats(rows), order, dim=1)
+        yield Case(label + ".transposed", [given([4, 3], 3)],
+            [SWAP, step(op, "%1", dim=0, **more),
+            step("square", "%2")])
+        yield Case(label + ".expanded", [given([3, 1], 4)],
+            [step("expand", "%0", shape=[3, 2]),
+            step(op, "%1", dim=0, **more)])
+        for dtype in [torch.uint8, torch.int64, torch.float16, torch.bool]:
+            values = torch.tensor([3, 0, 7, 1, 2]).to(dtype)
+            if dtype is not torch.bool or op not in ("median_dim", "topk"):
+                yield Case(f"{label}.{DTYPES[dtype]}", [(values, False)],
+                    [step(op, "%0", dim=0, **more)], 0)
+    yield Case("topk.none", [given([2, 3], 1)], [step("topk", "%0", k=0, dim=1)])
+    low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
+    for op in ["max_dim", "min_dim", "median_dim", "sort"]:
+        yield Case(op + ".limits", [(torch.tensor([2, high, low, -1, high]), False)],
+            [step(op, "%0", dim=0, which=1)], 0)
 
 
 # ---- shapes ----
