@@ -31,6 +31,7 @@
 #include "src/kernels/special.c"
 
 #include "src/ops/copies.c"
+#include "src/ops/count.c"
 #include "src/ops/index.c"
 #include "src/ops/inplace.c"
 #include "src/ops/lanes.c"
@@ -38,6 +39,7 @@
 #include "src/ops/matmul.c"
 #include "src/ops/norm.c"
 #include "src/ops/op.c"
+#include "src/ops/pnorm.c"
 #include "src/ops/pointwise.c"
 #include "src/ops/pointwise_api.c"
 #include "src/ops/reduce.c"

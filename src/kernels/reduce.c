@@ -26,6 +26,8 @@ static double reduce_log_add(double a, double b)
 /* e^(a - b), 1 for equal infinities. */
 static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b); }
 
+/* Sums of squares above this lost no digit to underflow, however many they are of. */
+#define REDUCE_TINY(type) (sizeof(type) == sizeof(float) ? (type)0x1p-100 : (type)0x1p-960)
 #define AG__ADD(a, b) ((a) + (b))
 #define AG__MUL(a, b) ((a) * (b))
 #define AG__ISNAN(v) ((v) != (v))
@@ -51,6 +53,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #undef M
 #undef AG__FN
 
+#undef REDUCE_TINY
 #undef AG__ADD
 #undef AG__MUL
 #undef AG__ISNAN
@@ -81,9 +84,16 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
         reduce_##type##_cumargmin
 #define REDUCE_FLOAT(type)                                                                         \
     {                                                                                              \
-        .reduce = { REDUCE_COMMON(type), [AG_REDUCE_MEAN] = reduce_##type##_mean,                  \
-                    [AG_REDUCE_VAR] = reduce_##type##_var, [AG_REDUCE_STD] = reduce_##type##_std,  \
-                    [AG_REDUCE_LOGSUMEXP] = reduce_##type##_logsumexp },                           \
+        .reduce = { REDUCE_COMMON(type),                                                           \
+                    [AG_REDUCE_MEAN] = reduce_##type##_mean,                                       \
+                    [AG_REDUCE_VAR] = reduce_##type##_var,                                         \
+                    [AG_REDUCE_STD] = reduce_##type##_std,                                         \
+                    [AG_REDUCE_LOGSUMEXP] = reduce_##type##_logsumexp,                             \
+                    [AG_REDUCE_NUMBERS] = reduce_##type##_sum_numbers,                             \
+                    [AG_REDUCE_ABS] = reduce_##type##_sum_abs,                                     \
+                    [AG_REDUCE_SQUARES] = reduce_##type##_sum_squares,                             \
+                    [AG_REDUCE_MAX_ABS] = reduce_##type##_max_abs,                                 \
+                    [AG_REDUCE_MIN_ABS] = reduce_##type##_min_abs },                               \
         .scan = { SCAN_COMMON(type),                                                               \
                   reduce_##type##_recurrence,                                                      \
                   reduce_##type##_recurrence_back,                                                 \
@@ -92,7 +102,10 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
                   reduce_##type##_logcumsumexp_jvp },                                              \
         .arg_join = reduce_##type##_arg_join, .squares = reduce_##type##_squares,                  \
         .exps = reduce_##type##_exps, .exps_center = reduce_##type##_exps_center,                  \
-        .exps_end = reduce_##type##_exps_end                                                       \
+        .exps_end = reduce_##type##_exps_end,                                                      \
+        .squares_are_safe = reduce_##type##_squares_are_safe,                                      \
+        .squares_end = reduce_##type##_squares_end, .powers = reduce_##type##_powers,              \
+        .powers_end = reduce_##type##_powers_end                                                   \
     }
 
 static const ag__reducers reduce_table[] = {

@@ -34,6 +34,11 @@ enum {
     AG_REDUCE_VAR,
     AG_REDUCE_STD,
     AG_REDUCE_LOGSUMEXP,
+    AG_REDUCE_NUMBERS, /* the sum of those that are not NaN */
+    AG_REDUCE_ABS,     /* the sum of |x|, of x^2; the greatest and the least |x| */
+    AG_REDUCE_SQUARES,
+    AG_REDUCE_MAX_ABS,
+    AG_REDUCE_MIN_ABS,
     AG_REDUCE_COUNT
 };
 
@@ -66,6 +71,14 @@ typedef struct {
     ag__about *squares, *exps;                                /* (x - center)^2, e^(x - center) */
     void (*exps_center)(void *center, int64_t n);             /* from maxima, in their place */
     void (*exps_end)(void *y, const void *center, int64_t n); /* y = center + ln y */
+    /* Of norms. Whether no sum of squares lost anything to the limits of its type; their roots, in
+     * their place, but other[i] for those that did. */
+    bool (*squares_are_safe)(const void *y, int64_t n);
+    void (*squares_end)(void *y, const void *other, int64_t n);
+    /* y[..][k] = (|x[..][k]| / center[k])^p; y = center y^(1/p) for their sums y, center itself where
+     * it is 0 or not finite. */
+    void (*powers)(const void *x, const void *center, void *y, ag__lanes l, double p);
+    void (*powers_end)(void *y, const void *center, int64_t n, double p);
 } ag__reducers;
 
 /* The loops that work in `compute`: AG_F32, AG_F64 or AG_I64. */

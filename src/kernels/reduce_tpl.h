@@ -154,65 +154,55 @@ AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *
     }
 }
 
-/* ---- the reductions ---- */
-
-static T AG__FN(sum_line)(const T *x, int64_t n, double divisor)
-{
-    return (void)divisor, AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain), AG__FN(add_plain));
-}
-static void AG__FN(sum_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                double divisor)
+/* The same for sums of f(x), and for folds. */
+AG__INLINE void AG__FN(add_all)(const T *x, T *y, ag__lanes l, AG__FN(leaf) *f,
+                                AG__FN(add) *longer)
 {
     const T unused[REDUCE_COLS] = { 0 };
-    (void)divisor;
-    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(leaf_plain));
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.stride) {
+        if (l.stride == 1) {
+            y[0] = AG__FN(add_line)(x, l.n, 0, f, longer);
+            continue;
+        }
+        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+            const int64_t left = l.inner - k;
+            const int cols = left < REDUCE_COLS ? (int)left : REDUCE_COLS;
+            AG__FN(add_columns)(x + k, l.n, l.stride, cols, unused, y + k, f);
+        }
+    }
 }
-static T AG__FN(prod_line)(const T *x, int64_t n, double divisor)
+AG__INLINE void AG__FN(fold_all)(const T *x, T *y, ag__lanes l, bool one, AG__FN(join) *o)
 {
-    return (void)divisor, AG__FN(fold_line)(x, n, true, AG__FN(join_mul));
+    for (int64_t i = 0; i < l.outer; i++, x += l.n * l.stride, y += l.stride) {
+        if (l.stride == 1) {
+            y[0] = AG__FN(fold_line)(x, l.n, one, o);
+            continue;
+        }
+        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+            const int64_t left = l.inner - k;
+            const int cols = left < REDUCE_COLS ? (int)left : REDUCE_COLS;
+            AG__FN(fold_columns)(x + k, l.n, l.stride, cols, y + k, one, o);
+        }
+    }
 }
-static void AG__FN(prod_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                 double divisor)
-{
-    (void)divisor;
-    AG__FN(fold_columns)(x, n, stride, cols, out, true, AG__FN(join_mul));
-}
-static T AG__FN(max_line)(const T *x, int64_t n, double divisor)
-{
-    return (void)divisor, AG__FN(fold_line)(x, n, false, AG__FN(join_max));
-}
-static void AG__FN(max_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                double divisor)
-{
-    (void)divisor;
-    AG__FN(fold_columns)(x, n, stride, cols, out, false, AG__FN(join_max));
-}
-static T AG__FN(min_line)(const T *x, int64_t n, double divisor)
-{
-    return (void)divisor, AG__FN(fold_line)(x, n, false, AG__FN(join_min));
-}
-static void AG__FN(min_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                double divisor)
-{
-    (void)divisor;
-    AG__FN(fold_columns)(x, n, stride, cols, out, false, AG__FN(join_min));
-}
+
+/* ---- the reductions ---- */
 
 static void AG__FN(sum)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(sum_line), AG__FN(sum_columns));
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_plain), AG__FN(add_plain));
 }
 static void AG__FN(prod)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(prod_line), AG__FN(prod_columns));
+    AG__FN(fold_all)(x, y, l, true, AG__FN(join_mul));
 }
 static void AG__FN(max)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(max_line), AG__FN(max_columns));
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_max));
 }
 static void AG__FN(min)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(min_line), AG__FN(min_columns));
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_min));
 }
 
 /* v is no better than `top`: not greater or, with `least`, not smaller. False for NaN, which wins. */
@@ -326,10 +316,13 @@ AG__INLINE void AG__FN(cumulate_arg)(const T *x, int64_t *y, ag__lanes l, bool l
     for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.n * l.stride)
         for (int64_t k = 0; k < l.inner; k++) {
             int64_t best = 0;
+            T top = l.n ? x[k] : 0;
             for (int64_t i = 0; i < l.n; i++) {
-                const T v = x[i * l.stride + k], top = x[best * l.stride + k];
-                if (AG__ISNAN(v) || (least ? v <= top : v >= top))
+                const T v = x[i * l.stride + k];
+                if (AG__ISNAN(v) || (least ? v <= top : v >= top)) {
                     best = i;
+                    top = v;
+                }
                 y[i * l.stride + k] = best;
             }
         }
@@ -356,6 +349,24 @@ AG__INLINE void AG__FN(leaf_square)(const T *x, int64_t rows, int64_t stride, in
             lanes[j] += (x[j] - center[j]) * (x[j] - center[j]);
 }
 
+AG__INLINE void AG__FN(leaf_abs)(const T *x, int64_t rows, int64_t stride, int cols,
+                                 const T *center, T *lanes)
+{
+    (void)center;
+    for (; rows > 0; rows--, x += stride)
+        for (int j = 0; j < cols; j++)
+            lanes[j] += M(fabs)(x[j]);
+}
+
+AG__INLINE void AG__FN(leaf_number)(const T *x, int64_t rows, int64_t stride, int cols,
+                                    const T *center, T *lanes)
+{
+    (void)center;
+    for (; rows > 0; rows--, x += stride)
+        for (int j = 0; j < cols; j++)
+            lanes[j] += AG__ISNAN(x[j]) ? 0 : x[j];
+}
+
 static AG__NOINLINE void AG__FN(exp)(T *x, int64_t n)
 {
     ag__loop_unary(AG_OP_exp, AG__LOOP, n, x, x);
@@ -375,6 +386,14 @@ static void AG__FN(leaf_exp)(const T *x, int64_t rows, int64_t stride, int cols,
 static AG__NOINLINE T AG__FN(add_square)(const T *x, int64_t n, T center)
 {
     return AG__FN(add_long)(x, n, center, AG__FN(leaf_square));
+}
+static AG__NOINLINE T AG__FN(add_abs)(const T *x, int64_t n, T center)
+{
+    return AG__FN(add_long)(x, n, center, AG__FN(leaf_abs));
+}
+static AG__NOINLINE T AG__FN(add_number)(const T *x, int64_t n, T center)
+{
+    return AG__FN(add_long)(x, n, center, AG__FN(leaf_number));
 }
 static AG__NOINLINE T AG__FN(add_exp)(const T *x, int64_t n, T center)
 {
@@ -425,7 +444,8 @@ AG__INLINE T AG__FN(exp_center)(T top) { return isinf(top) ? 0 : top; }
 
 static T AG__FN(logsumexp_line)(const T *x, int64_t n, double divisor)
 {
-    const T center = AG__FN(exp_center)(n ? AG__FN(max_line)(x, n, divisor) : 0);
+    const T center = AG__FN(exp_center)(n ? AG__FN(fold_line)(x, n, false, AG__FN(join_max)) : 0);
+    (void)divisor;
     return center + M(log)(AG__FN(add_line)(x, n, center, AG__FN(leaf_exp), AG__FN(add_exp)));
 }
 /* Short lines, of which the exponentials are taken together. */
@@ -435,7 +455,7 @@ static void AG__FN(logsumexp_lines)(const T *x, T *y, int64_t lines, int64_t n)
     for (int64_t m; lines > 0; lines -= m, x += m * n, y += m) {
         m = lines < REDUCE_LEAF / n ? lines : REDUCE_LEAF / n;
         for (int64_t r = 0; r < m; r++) {
-            y[r] = AG__FN(exp_center)(AG__FN(max_line)(x + r * n, n, 0));
+            y[r] = AG__FN(exp_center)(AG__FN(fold_line)(x + r * n, n, false, AG__FN(join_max)));
             for (int64_t i = 0; i < n; i++)
                 e[r * n + i] = x[r * n + i] - y[r];
         }
@@ -450,7 +470,8 @@ static void AG__FN(logsumexp_columns)(const T *x, int64_t n, int64_t stride, int
 {
     T center[REDUCE_COLS] = { 0 };
     if (n)
-        AG__FN(max_columns)(x, n, stride, cols, center, divisor);
+        AG__FN(fold_columns)(x, n, stride, cols, center, false, AG__FN(join_max));
+    (void)divisor;
     for (int j = 0; j < cols; j++)
         center[j] = AG__FN(exp_center)(center[j]);
     AG__FN(add_columns)(x, n, stride, cols, center, out, AG__FN(leaf_exp));
@@ -570,6 +591,80 @@ static void AG__FN(logcumsumexp_jvp)(const void *grad, const void *data, const v
             }
         }
 }
+
+/* ---- norms: see ops/pnorm.c ---- */
+
+AG__INLINE T AG__FN(join_max_abs)(T a, T b)
+{
+    return AG__FN(join_max)(M(fabs)(a), M(fabs)(b));
+}
+AG__INLINE T AG__FN(join_min_abs)(T a, T b)
+{
+    return AG__FN(join_min)(M(fabs)(a), M(fabs)(b));
+}
+static void AG__FN(max_abs)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_max_abs));
+}
+static void AG__FN(min_abs)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_min_abs));
+}
+static void AG__FN(sum_abs)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_abs), AG__FN(add_abs));
+}
+static void AG__FN(sum_squares)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_square), AG__FN(add_square));
+}
+static void AG__FN(sum_numbers)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_number), AG__FN(add_number));
+}
+
+/* Neither a square nor their sum can have left the range of T; NaN is itself either way. */
+AG__INLINE bool AG__FN(square_is_safe)(T y) { return !(y < REDUCE_TINY(T)) && !isinf(y); }
+static bool AG__FN(squares_are_safe)(const void *data, int64_t n)
+{
+    const T *y = data;
+    bool safe = true;
+    for (int64_t i = 0; i < n; i++)
+        safe = safe && AG__FN(square_is_safe)(y[i]);
+    return safe;
+}
+static void AG__FN(squares_end)(void *data, const void *other, int64_t n)
+{
+    T *y = data;
+    const T *o = other;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = AG__FN(square_is_safe)(y[i]) ? M(sqrt)(y[i]) : o[i];
+}
+
+static void AG__FN(powers)(const void *data, const void *centers, void *result, ag__lanes l,
+                           double p)
+{
+    const T *x = data, *center = centers;
+    T *y = result;
+    for (int64_t o = 0; o < l.outer; o++, center += l.stride)
+        for (int64_t i = 0; i < l.n; i++)
+            for (int64_t k = 0; k < l.inner; k++) {
+                const int64_t at = (o * l.n + i) * l.stride + k;
+                const T v = M(fabs)(x[at]) / center[k];
+                y[at] = p == 2 ? v * v : (T)pow((double)v, p);
+            }
+}
+static void AG__FN(powers_end)(void *data, const void *centers, int64_t n, double p)
+{
+    T *y = data;
+    const T *center = centers;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = center[i] == 0 || !isfinite(center[i]) ? center[i]
+               : p == 2 ? center[i] * M(sqrt)(y[i])
+                        : center[i] * (T)pow((double)y[i], 1 / p);
+}
+
+/* ---- the recurrence of ops/scan.c ---- */
 
 /* h_i = b_i + a_i h_(i-1) or, from the end, h_i = b_i + a_(i+1) h_(i+1), kept in double. */
 static void AG__FN(recurrence)(const void *factors, const void *terms, const void *c, void *result,

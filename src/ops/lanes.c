@@ -9,6 +9,7 @@
  *     logsumexp               the maximum first; then sums of e^(x - it)
  *     argmax, argmin          candidates, which are compared
  *     counts                  sums of counts
+ *     sums of f(x)            sums of these
  */
 #include "lanes.h"
 
@@ -141,7 +142,9 @@ static bool lanes_join(ag_context *c, int which, lanes_pass *p, void *parts, voi
         break;
     default: lanes_run(c, p, which, r->reduce[which], NULL, parts);
     }
-    const int how = spread ? AG_REDUCE_MEAN : which == AG_REDUCE_LOGSUMEXP ? AG_REDUCE_SUM : which;
+    const bool sums = which == AG_REDUCE_LOGSUMEXP || which == AG_REDUCE_NUMBERS ||
+                      which == AG_REDUCE_ABS || which == AG_REDUCE_SQUARES;
+    const int how = spread ? AG_REDUCE_MEAN : sums ? AG_REDUCE_SUM : which;
     if (!ag__reduce(c, compute, how, parts, y, rows))
         return false;
     if (which == AG_REDUCE_STD)
@@ -172,6 +175,36 @@ bool ag__reduce(ag_context *c, ag_dtype compute, int which, const void *x, void 
     const bool ok = parts && lanes_join(c, which, &p, parts, y);
     ag__free(c, parts, bytes);
     return ok;
+}
+
+/* ---- powers ---- */
+
+typedef struct {
+    ag__lanes l;
+    const ag__cut *cut;
+    const ag__reducers *reducers;
+    const char *x, *center;
+    char *y;
+    int64_t size;
+    double p;
+} lanes_powers;
+
+static void lanes_powers_block(void *arg, int64_t block, int worker)
+{
+    const lanes_powers *w = arg;
+    const ag__cut_block b = ag__cut_at(w->cut, w->l, block);
+    (void)worker;
+    w->reducers->powers(w->x + b.from * w->size, w->center + b.result * w->size,
+                        w->y + b.from * w->size, b.lanes, w->p);
+}
+
+void ag__powers(ag_context *c, ag_dtype compute, double p, const void *x, const void *center,
+                void *y, ag__lanes l)
+{
+    const ag__cut cut = ag__cut_lanes(l, LANES_PART_FUNCTIONS, true);
+    lanes_powers w = { l,      &cut, ag__reducers_of(compute),       x,
+                       center, y,    (int64_t)ag__itemsize(compute), p };
+    ag__parallel(c, cut.blocks, lanes_powers_block, &w);
 }
 
 /* ---- scans ---- */

@@ -271,6 +271,35 @@ ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape)
     return lead && sum ? ag_reshape(sum, shape) : sum;
 }
 
+/* ---- nansum ---- */
+
+static bool nansum_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    const bool floats = ag__is_float((ag_dtype)out[0]->dtype);
+    return reduce_kernel(call, out, floats ? AG_REDUCE_NUMBERS : AG_REDUCE_SUM);
+}
+static bool nansum_vjp(ag__rule *r)
+{
+    ag_tensor *g = ag__reduce_beside(r, r->g[0]), *nan = g ? ag_isnan(ag__in(r, 0)) : NULL;
+    return (r->out[0] = nan ? ag_where(nan, 0, g) : NULL) != NULL;
+}
+
+const ag__op ag__op_nansum = { .name = "nansum",
+                               .node_name = "NansumBackward0",
+                               .kind = AG_KIND_GENERAL,
+                               .n_in = 1,
+                               .n_out = 1,
+                               .takes_attrs = true,
+                               .infer = sum_infer,
+                               .kernel = nansum_kernel,
+                               .needs = ag__reduce_needs_x,
+                               .vjp = nansum_vjp };
+
+ag_tensor *(ag_nansum)(ag_tensor *x, const ag_reduce_options *o)
+{
+    return ag__reduce_call(&ag__op_nansum, x, 0, o);
+}
+
 /* ---- prod ---- */
 
 static bool prod_kernel(const ag__call *call, ag_tensor *const *out)

@@ -1,5 +1,6 @@
 /*
- * What the families of reductions share: ops/reduce.c, ops/reduce_norm.c, ops/sort.c.
+ * What the families of reductions share: ops/reduce.c, ops/count.c, ops/pnorm.c,
+ * ops/sort.c.
  *
  * Attributes of every row: `list` is .dims as given (none: all), i[0] is .keepdim, i[1] is 1 when
  * var and std divide by n.

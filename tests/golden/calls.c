@@ -47,13 +47,24 @@ static ag_operand operand(const call *c, int i)
     return (ag_operand){ .tensor = c->x[i], .kind = AG_OPERAND_TENSOR };
 }
 
+static ag_reduce_options reduce_options(const call *c)
+{
+    return (ag_reduce_options){ .size = sizeof(ag_reduce_options),
+                                .dims = list(c, "dims"),
+                                .keepdim = integer(c, "keepdim") != 0,
+                                .correction_zero = integer(c, "correction_zero") != 0 };
+}
+
 static ag_tensor *reduce(const call *c, call_reduce_fn *f)
 {
-    const ag_reduce_options o = { .size = sizeof o,
-                                  .dims = list(c, "dims"),
-                                  .keepdim = integer(c, "keepdim") != 0,
-                                  .correction_zero = integer(c, "correction_zero") != 0 };
+    const ag_reduce_options o = reduce_options(c);
     return f(c->x[0], &o);
+}
+
+static ag_tensor *call_norm(const call *c)
+{
+    const ag_reduce_options o = reduce_options(c);
+    return (ag_norm)(c->x[0], real(c, "p"), &o);
 }
 
 static ag_tensor *loss(const call *c, call_loss_fn *f)

@@ -56,6 +56,10 @@ def reduction(function):
     return lambda x, dims=(), keepdim=0: function(x, dims_of(x, dims), keepdim=bool(keepdim))
 
 
+def truth(function):
+    return lambda x, dims=(), keepdim=0: function(x, tuple(dims) or None, keepdim=bool(keepdim))
+
+
 def spread(function):
     return lambda x, dims=(), keepdim=0, correction_zero=0: function(
         x, dims_of(x, dims), correction=0 if correction_zero else 1, keepdim=bool(keepdim))
@@ -195,6 +199,12 @@ OPS.update(
     amax=reduction(torch.amax),
     amin=reduction(torch.amin),
     logsumexp=reduction(torch.logsumexp),
+    nansum=reduction(torch.nansum),
+    norm=lambda x, p, dims=(), keepdim=0: torch.linalg.vector_norm(
+        x, p, tuple(dims) or None, keepdim=bool(keepdim)),
+    count_nonzero=lambda x, dims=(): torch.count_nonzero(x, tuple(dims) or None),
+    any=truth(torch.any),
+    all=truth(torch.all),
     var=spread(torch.var),
     std=spread(torch.std),
     argmax=lambda x, dim, keepdim=0: torch.argmax(x, dim, bool(keepdim)),

@@ -13,10 +13,13 @@ PAIRS = """add sub mul div pow fmod remainder atan2 hypot maximum minimum logadd
     eq lt logical_and where cat stack matmul lerp mse_loss""".split()
 SINGLE = list(DOMAINS) + [
     "sum", "mean", "prod", "amax", "var", "logsumexp", "cumsum", "cumprod", "logcumsumexp",
-    "argmax", "argmin", "softmax", "log_softmax", "gelu", "elu", "leaky_relu", "hardtanh", "clamp"
+    "argmax", "argmin", "nansum", "norm", "count_nonzero", "any", "all", "max_dim", "min_dim",
+    "median_dim", "sort", "topk", "cummax", "cummin", "softmax", "log_softmax", "gelu", "elu", "leaky_relu", "hardtanh", "clamp"
 ]
 ARGUMENTS = {
-    "cumsum": {"dim": 0}, "cumprod": {"dim": 0}, "argmin": {"dim": 0}, "logcumsumexp": {"dim": 0}, "argmax": {"dim": 0}, "softmax": {"dim": 0},
+    "cumsum": {"dim": 0}, "cumprod": {"dim": 0}, "argmin": {"dim": 0}, "norm": {"p": 2},
+    "max_dim": {"dim": 0}, "min_dim": {"dim": 0}, "median_dim": {"dim": 0}, "sort": {"dim": 0},
+    "topk": {"k": 1, "dim": 0}, "cummax": {"dim": 0}, "cummin": {"dim": 0}, "logcumsumexp": {"dim": 0}, "argmax": {"dim": 0}, "softmax": {"dim": 0},
     "log_softmax": {"dim": 0}, "gelu": {"tanh": 0}, "elu": {"alpha": 1},
     "leaky_relu": {"slope": 0.5}, "hardtanh": {"lo": -1, "hi": 1}, "clamp": {"lo": -1,
     "hi": 1}, "cat": {"dim": 0}, "stack": {"dim": 0}

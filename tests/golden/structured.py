@@ -29,7 +29,7 @@ DIMS = [[], [0], [1], [-1], [0, 1], [0, 2], [-1, 0], [1, 2], [0, 1, 2]]
 
 
 def reductions():
-    for op in ["sum", "mean", "prod", "amax", "amin", "var", "std", "logsumexp"]:
+    for op in ["sum", "mean", "prod", "amax", "amin", "var", "std", "logsumexp", "nansum"]:
         for dims, keepdim in itertools.product(DIMS, [0, 1]):
             name = f"{op}.dims{'_'.join(map(str, dims))}{'.keepdim' if keepdim else ''}"
             arguments = {"dims": dims} if dims else {}
@@ -45,7 +45,7 @@ def reductions():
         yield Case(op + ".long", [given([37], 5, .8, 1.2)], [step(op, "%0")])
         yield Case(op + ".no_rows", [given([0, 3], 1)], [step(op, "%0", dims=[1])])
         yield Case(op + ".one", [given([3, 1], 6)], [step(op, "%0", dims=[1])], 1)
-    for op in ["sum", "mean", "prod", "logsumexp"]:
+    for op in ["sum", "mean", "prod", "logsumexp", "nansum"]:
         yield Case(op + ".nothing", [given([0, 3], 1)], [step(op, "%0", dims=[0])], 1)
     for op in ["var", "std"]:
         for dims in [[], [0], [1, 2]]:
@@ -53,6 +53,8 @@ def reductions():
             yield Case(f"{op}.population{len(dims)}", [given([2, 3, 2], 7)],
                 [step(op, "%0", **arguments)])
     yield from special_reductions()
+    yield from norms_of_vectors()
+    yield from counts()
     yield from scans()
 
 
@@ -83,6 +85,59 @@ def special_reductions():
         for op in ["argmax", "argmin"]:
             yield Case(f"{op}.dim{dim}.{keepdim}", [(given([2, 3, 2], 1)[0], False)],
                 [step(op, "%0", dim=dim, keepdim=keepdim)], 0)
+
+
+POWERS = [0, .5, 1, 1.5, 2, 2.5, 3, -1, -2.5, math.inf, -math.inf]
+
+
+def norms_of_vectors():
+    inf, nan = math.inf, math.nan
+    for p in POWERS:
+        order = 2 if p else 0 # PyTorch knows no gradient for 0, ours is 0
+        for dims, keepdim in [([], 0), ([], 1), ([1], 0), ([-1, 0], 0), ([0, 2], 1)]:
+            name = f"norm.{p}.dims{'_'.join(map(str, dims))}{'.keepdim' if keepdim else ''}"
+            arguments = {"p": p, **({"dims": dims} if dims else {})}
+            if keepdim:
+                arguments["keepdim"] = 1
+            yield Case(name, [given([2, 3, 2], 1)], [step("norm", "%0", **arguments)], order)
+        yield Case(f"norm.{p}.scalar", [given([], 2)], [step("norm", "%0", p=p)], order)
+        yield Case(f"norm.{p}.transposed", [given([4, 3], 3)],
+            [SWAP, step("norm", "%1", p=p, dims=[0])], order)
+        yield Case(f"norm.{p}.expanded", [given([3, 1], 4)],
+            [step("expand", "%0", shape=[3, 2]),
+            step("norm", "%1", p=p, dims=[1])], order)
+        yield Case(f"norm.{p}.long", [given([70], 5, .8, 1.2)], [step("norm", "%0", p=p)], order)
+        yield Case(f"norm.{p}.no_rows", [given([0, 3], 1)], [step("norm", "%0", p=p, dims=[1])],
+            order)
+        if p >= 0 and p != inf:
+            yield Case(f"norm.{p}.nothing", [given([0, 3], 1)], [step("norm", "%0", p=p, dims=[0])],
+                min(order, 1))
+        # PyTorch's second derivatives are NaN at zeros, and its powers of infinities
+        yield Case(f"norm.{p}.zeros", [floats([[0., 0, 0], [3, 0, -4], [0, -2, 0]])],
+            [step("norm", "%0", p=p, dims=[1])], min(order, 1))
+        yield Case(f"norm.{p}.infinite",
+            [floats([[inf, 1, 2], [nan, inf, 1], [-inf, inf, 1], [nan, 0, 1]], False)],
+            [step("norm", "%0", p=p, dims=[1])], 0)
+
+
+def counts():
+    cube = torch.tensor([[[0, 1], [0, 0], [2, 3]], [[0, 0], [0, 5], [1, -1]]])
+    for op in ["count_nonzero", "any", "all"]:
+        for dims in [[], [0], [-1], [0, 2], [1, 2]]:
+            arguments = {"dims": dims} if dims else {}
+            for dtype in [torch.float64, torch.int64, torch.uint8, torch.bool, torch.float16]:
+                yield Case(f"{op}.dims{'_'.join(map(str, dims))}.{DTYPES[dtype]}",
+                    [(cube.to(dtype), False)], [step(op, "%0", **arguments)], 0)
+        yield Case(op + ".nan", [floats([[math.nan, 0], [math.nan, 1], [0, -0.], [math.inf, 0]],
+            False)], [step(op, "%0", dims=[1])], 0)
+        yield Case(op + ".scalar", [floats(3., False)], [step(op, "%0")], 0)
+        for dims in [[], [0], [1]]:
+            yield Case(f"{op}.nothing{'_'.join(map(str, dims))}", [(torch.zeros([0, 3]), False)],
+                [step(op, "%0", **({"dims": dims} if dims else {}))], 0)
+        if op != "count_nonzero":
+            yield Case(op + ".keepdim", [(cube, False)], [step(op, "%0", dims=[1], keepdim=1)], 0)
+    yield Case("nansum.nan", [floats([[math.nan, 1, 2], [math.nan] * 3, [math.inf, math.nan, 1]])],
+        [step("nansum", "%0", dims=[1])])
 
 
 def scans():
