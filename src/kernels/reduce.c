@@ -1,4 +1,4 @@
-/* Reductions and scans for float, double and int64_t: reduce_tpl.h read three times. */
+/* Reductions and scans for float, double and int64_t: reduce_tpl.h and scan_tpl.h read three times. */
 #include "reduce.h"
 
 #include <math.h>
@@ -38,6 +38,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define AG__FN(name) reduce_f32_##name
 #define AG__LOOP AG_LOOP_F32
 #include "reduce_tpl.h"
+#include "scan_tpl.h"
 #undef AG__LOOP
 #undef T
 #undef M
@@ -48,6 +49,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define AG__FN(name) reduce_f64_##name
 #define AG__LOOP AG_LOOP_F64
 #include "reduce_tpl.h"
+#include "scan_tpl.h"
 #undef AG__LOOP
 #undef T
 #undef M
@@ -67,6 +69,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define T int64_t
 #define AG__FN(name) reduce_i64_##name
 #include "reduce_tpl.h"
+#include "scan_tpl.h"
 #undef T
 #undef AG__FN
 #undef AG__ADD
