@@ -233,7 +233,10 @@ def half_gradients():
 
         target = torch.tensor([0, 2]), False
         cases = [([x([2, 3], 1)], [step(op, "%0", dims=[1])])
-            for op in ["sum", "mean", "amax", "amin", "logsumexp"]]
+            for op in ["sum", "mean", "amax", "amin", "logsumexp", "nansum"]]
+        cases += [([x([2, 3], 1)], [step("norm", "%0", p=p, dims=[1])]) for p in [1, 2, 3]]
+        cases += [([x([2, 3], 1)], [step(op, "%0", dim=1)])
+            for op in ["max_dim", "median_dim", "sort", "cummax"]]
         cases += [([x([2, 3], 2)], [step(op, "%0", dim=1)])
             for op in ["softmax", "log_softmax", "cumsum"]]
         cases += [
