@@ -154,6 +154,8 @@ static void t_indices_in_the_graph(ag_context *c)
         CHECK(x && choices[k](x, 0, &v, &i));
         CHECK(ag_requires_grad(v) && !ag_requires_grad(i) && !ag_grad_fn(i));
         CHECK_INT(ag_output_nr(v), 0);
+        CHECK_INT(ag_node_n_saved(ag_grad_fn(v)), 1);
+        CHECK_TEXT(ag_node_saved_name(ag_grad_fn(v), 0), "indices");
         ag_tensor *sum = ag_sum(v);
         CHECK(ag_fill_(i, 0));
         CHECK_ERROR(ag_grad(&sum, 1, &x, 1, &g), AG_ERR_GRAD,

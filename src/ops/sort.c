@@ -128,9 +128,12 @@ static bool sort_call(const ag__op *op, ag_tensor *x, const ag__attrs *a, ag_ten
     return true;
 }
 
+static const char *const sort_results[] = { "values", "indices" };
+
 #define SORT_ROW(name_, node, infer_, kernel_)                                                     \
     const ag__op ag__op_##name_ = { .name = #name_,                                                \
                                     .node_name = #node,                                            \
+                                    .results = sort_results,                                       \
                                     .kind = AG_KIND_GENERAL,                                       \
                                     .n_in = 1,                                                     \
                                     .n_out = 2,                                                    \
