@@ -598,9 +598,34 @@ AG_API ag_tensor *ag_amin(ag_tensor *x, const ag_reduce_options *);
 AG_API ag_tensor *ag_var(ag_tensor *x, const ag_reduce_options *);  /* sum (x - mean)^2 / (n - 1) */
 AG_API ag_tensor *ag_std(ag_tensor *x, const ag_reduce_options *);  /* sqrt(var) */
 AG_API ag_tensor *ag_logsumexp(ag_tensor *x, const ag_reduce_options *); /* ln sum e^x */
+AG_API ag_tensor *ag_nansum(ag_tensor *x, const ag_reduce_options *); /* without the NaNs */
+/* (sum |x|^p)^(1/p) for any p; 0: how many are not 0, INFINITY: the greatest |x|, -INFINITY: the least.
+ * Nothing overflows on the way. The derivative is 0 where x or the norm is. Floating point only. */
+AG_API ag_tensor *ag_norm(ag_tensor *x, double p, const ag_reduce_options *);
+AG_API ag_tensor *ag_count_nonzero(ag_tensor *x, const ag_reduce_options *); /* i64, no gradient */
+AG_API ag_tensor *ag_any(ag_tensor *x, const ag_reduce_options *); /* is not 0; bool, but u8 for u8 */
+AG_API ag_tensor *ag_all(ag_tensor *x, const ag_reduce_options *); /* likewise; true of nothing */
 AG_API ag_tensor *ag_argmax(ag_tensor *x, int dim, bool keepdim);   /* i64, the first of equals */
+AG_API ag_tensor *ag_argmin(ag_tensor *x, int dim, bool keepdim);
 AG_API ag_tensor *ag_cumsum(ag_tensor *x, int dim);                 /* y_i = x_0 + ... + x_i */
+AG_API ag_tensor *ag_cumprod(ag_tensor *x, int dim); /* y_i = x_0 ... x_i; exact gradient with zeros */
 AG_API ag_tensor *ag_logcumsumexp(ag_tensor *x, int dim);           /* ln(e^x_0 + ... + e^x_i) */
+
+/* Elements chosen along dim, and their indices there (i64), which say where the gradient goes. Either
+ * pointer may be NULL. NaN is greater than all else; one in a line is its max, min and median too. */
+AG_API bool ag_max_dim(ag_tensor *x, int dim, bool keepdim, ag_tensor **values,
+                       ag_tensor **indices); /* the first of equals */
+AG_API bool ag_min_dim(ag_tensor *x, int dim, bool keepdim, ag_tensor **values,
+                       ag_tensor **indices); /* the first of equals */
+AG_API bool ag_median_dim(ag_tensor *x, int dim, bool keepdim, ag_tensor **values,
+                          ag_tensor **indices); /* the lower one of two */
+AG_API bool ag_sort(ag_tensor *x, int dim, bool descending, ag_tensor **values,
+                    ag_tensor **indices); /* equals stay in their order */
+AG_API bool ag_topk(ag_tensor *x, int64_t k, int dim, bool largest, ag_tensor **values,
+                    ag_tensor **indices); /* the first k in that order */
+AG_API bool ag_cummax(ag_tensor *x, int dim, ag_tensor **values,
+                      ag_tensor **indices); /* y_i = max(x_0, ..., x_i), the last of equals */
+AG_API bool ag_cummin(ag_tensor *x, int dim, ag_tensor **values, ag_tensor **indices);
 
 /* ---- shape. Views share the storage of x; cat, stack, flip, tril, triu and copies do not. --------- */
 
@@ -818,6 +843,11 @@ AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t,
 #define ag_var(x, ...) (ag_var)(AG__HERE(x), AG__R(__VA_ARGS__))
 #define ag_std(x, ...) (ag_std)(AG__HERE(x), AG__R(__VA_ARGS__))
 #define ag_logsumexp(x, ...) (ag_logsumexp)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_nansum(x, ...) (ag_nansum)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_norm(x, p, ...) (ag_norm)(AG__HERE(x), p, AG__R(__VA_ARGS__))
+#define ag_count_nonzero(x, ...) (ag_count_nonzero)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_any(x, ...) (ag_any)(AG__HERE(x), AG__R(__VA_ARGS__))
+#define ag_all(x, ...) (ag_all)(AG__HERE(x), AG__R(__VA_ARGS__))
 #define ag_addmm(m, a, b, ...) (ag_addmm)(AG__HERE(m), a, b, AG__OPTIONS(ag_addmm_options, __VA_ARGS__))
 #define AG__L(...) AG__OPTIONS(ag_loss_options, __VA_ARGS__)
 #define ag_mse_loss(x, target, ...) (ag_mse_loss)(AG__HERE(x), target, AG__L(__VA_ARGS__))

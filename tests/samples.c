@@ -21,6 +21,11 @@
 #define INDEXED(name, index, ...)                                                                  \
     ag__binary(ag__ops[AG_OP_##name], A, index, &(ag__attrs){ __VA_ARGS__ })
 
+/* The first or the second result of a call that fills `first` and `second`. */
+#define FIRST(call) ((call) ? first : NULL)
+#define SECOND(call) ((call) ? second : NULL)
+#define BOTH &first, &second
+
 typedef ag_tensor *(*loss_fn)(ag_tensor *x, ag_tensor *target, const ag_loss_options *);
 
 static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_loss_options o)
@@ -33,7 +38,8 @@ static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_los
 #define SAMPLE(name, row, shapes, traits, expression)                                              \
     static ag_tensor *call_##name(ag_context *c, ag_tensor *const *x)                              \
     {                                                                                              \
-        (void)c, (void)x;                                                                          \
+        ag_tensor *first = NULL, *second = NULL;                                                   \
+        (void)c, (void)x, (void)first, (void)second;                                               \
         return expression;                                                                         \
     }
 #include "samples.def"

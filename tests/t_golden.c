@@ -240,6 +240,7 @@ static void check_file(ag_context *c, const char *name)
 static void t_unary(ag_context *c) { check_file(c, "unary"); }
 static void t_binary(ag_context *c) { check_file(c, "binary"); }
 static void t_reductions(ag_context *c) { check_file(c, "reductions"); }
+static void t_choices(ag_context *c) { check_file(c, "choices"); }
 static void t_shapes(ag_context *c) { check_file(c, "shapes"); }
 static void t_products(ag_context *c) { check_file(c, "products"); }
 static void t_norms(ag_context *c) { check_file(c, "norms"); }
@@ -373,7 +374,7 @@ static void t_promotion(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_unary), TEST(t_binary), TEST(t_reductions), TEST(t_shapes), TEST(t_products),
-               TEST(t_norms), TEST(t_losses), TEST(t_indexing), TEST(t_promotion), TEST(t_dtypes),
-               TEST(t_expressions));
+    return RUN(TEST(t_unary), TEST(t_binary), TEST(t_reductions), TEST(t_choices), TEST(t_shapes),
+               TEST(t_products), TEST(t_norms), TEST(t_losses), TEST(t_indexing), TEST(t_promotion),
+               TEST(t_dtypes), TEST(t_expressions));
 }

@@ -156,6 +156,44 @@ static ag_tensor *run_argmax(ag_tensor *x, int d) { return ag_argmax(x, d, false
 static ag_tensor *run_var(ag_tensor *x, int d) { return ag_var(x, .dims = AG_DIMS(d)); }
 static ag_tensor *run_std(ag_tensor *x, int d) { return ag_std(x, .dims = AG_DIMS(d)); }
 static ag_tensor *run_lse(ag_tensor *x, int d) { return ag_logsumexp(x, .dims = AG_DIMS(d)); }
+static ag_tensor *run_argmin(ag_tensor *x, int d) { return ag_argmin(x, d, false); }
+static ag_tensor *run_nansum(ag_tensor *x, int d) { return ag_nansum(x, .dims = AG_DIMS(d)); }
+static ag_tensor *run_count(ag_tensor *x, int d)
+{
+    return ag_count_nonzero(ag_gt(x, .5), .dims = AG_DIMS(d));
+}
+static ag_tensor *run_norm1(ag_tensor *x, int d) { return ag_norm(x, 1, .dims = AG_DIMS(d)); }
+static ag_tensor *run_norm2(ag_tensor *x, int d) { return ag_norm(x, 2, .dims = AG_DIMS(d)); }
+static ag_tensor *run_norm3(ag_tensor *x, int d) { return ag_norm(x, 3, .dims = AG_DIMS(d)); }
+static ag_tensor *run_least(ag_tensor *x, int d)
+{
+    return ag_norm(ag_add(x, 3), -INFINITY, .dims = AG_DIMS(d));
+}
+/* Values and indices together. */
+static ag_tensor *run_both(bool ok, ag_tensor **t)
+{
+    return ok ? ag_cat((ag_tensor *[]){ ag_to(t[0], AG_F64), ag_to(t[1], AG_F64) }, 2, 0) : NULL;
+}
+static ag_tensor *run_max(ag_tensor *x, int d)
+{
+    ag_tensor *t[2];
+    return run_both(ag_max_dim(x, d, false, t, t + 1), t);
+}
+static ag_tensor *run_median(ag_tensor *x, int d)
+{
+    ag_tensor *t[2];
+    return run_both(ag_median_dim(x, d, true, t, t + 1), t);
+}
+static ag_tensor *run_sort(ag_tensor *x, int d)
+{
+    ag_tensor *t[2];
+    return run_both(ag_sort(x, d, true, t, t + 1), t);
+}
+static ag_tensor *run_cummin(ag_tensor *x, int d)
+{
+    ag_tensor *t[2];
+    return run_both(ag_cummin(x, d, t, t + 1), t);
+}
 static ag_tensor *run_norm(ag_tensor *x, int d)
 {
     return ag_layer_norm(x, 2 - d, NULL, NULL, 1e-5);
@@ -189,7 +227,19 @@ static const struct {
     { "var", run_var, FLOATS },
     { "std", run_std, FLOATS },
     { "logsumexp", run_lse, FLOATS },
+    { "argmin", run_argmin, ANY },
+    { "nansum", run_nansum, ANY },
+    { "count_nonzero", run_count, ANY },
+    { "norm of 1", run_norm1, FLOATS },
+    { "norm of 2", run_norm2, FLOATS },
+    { "norm of 3", run_norm3, FLOATS },
+    { "norm of -infinity", run_least, FLOATS },
+    { "max_dim", run_max, WIDE },
+    { "median_dim", run_median, WIDE },
+    { "sort", run_sort, WIDE },
+    { "cummin", run_cummin, WIDE },
     { "cumsum", ag_cumsum, ANY },
+    { "cumprod", ag_cumprod, ANY },
     { "logcumsumexp", ag_logcumsumexp, FLOATS },
     { "softmax", ag_softmax, FLOATS },
     { "log_softmax", ag_log_softmax, FLOATS },
@@ -234,11 +284,13 @@ static void t_rows_that_are_cut(ag_context *c)
 {
     enum { N = 270003 };
     static double data[N];
-    double sum = 0, squares = 0, exps = 0, product = 1;
+    double sum = 0, squares = 0, exps = 0, product = 1, cubes = 0, plain_squares = 0;
     for (int i = 0; i < N; i++) {
         data[i] = 1 + (i * 7919 % 1000 - 499.5) / 1e5;
         sum += data[i];
         exps += exp(data[i]);
+        plain_squares += data[i] * data[i];
+        cubes += data[i] * data[i] * data[i];
         product *= data[i];
     }
     for (int i = 0; i < N; i++)
@@ -250,6 +302,7 @@ static void t_rows_that_are_cut(ag_context *c)
     CHECK(plain);
     CHECK_INT((int64_t)ag_item(ag_argmax(plain, 0, false)), 99991);
     CHECK_CLOSE(ag_item(ag_amax(plain)), 1.5, 0);
+    CHECK_INT((int64_t)ag_item(ag_argmin(plain, 0, false)), 77);
     CHECK_CLOSE(ag_item(ag_amin(plain)), .5, 0);
     CHECK(ag_fill_(ag_select(plain, 0, 130000), (double)NAN));
     CHECK_INT((int64_t)ag_item(ag_argmax(plain, 0, false)), 130000);
@@ -262,6 +315,13 @@ static void t_rows_that_are_cut(ag_context *c)
         const int64_t k = columns - 1;
         CHECK(x);
         CHECK_CLOSE(ag_at(run_sum(x, 0), k), sum, 1e-13);
+        CHECK_CLOSE(ag_at(run_nansum(x, 0), k), sum, 1e-13);
+        CHECK_CLOSE(ag_at(run_norm1(ag_neg(x), 0), k), sum, 1e-13);
+        CHECK_CLOSE(ag_at(run_norm2(ag_neg(x), 0), k), sqrt(plain_squares), 1e-13);
+        CHECK_CLOSE(ag_at(run_norm3(ag_neg(x), 0), k), cbrt(cubes), 1e-13);
+        CHECK_CLOSE(ag_at(ag_norm(ag_neg(x), INFINITY, .dims = AG_DIMS(0)), k), 1.004995, 1e-15);
+        CHECK_CLOSE(ag_at(ag_norm(ag_neg(x), -INFINITY, .dims = AG_DIMS(0)), k), .995005, 1e-15);
+        CHECK_CLOSE(ag_at(ag_count_nonzero(x, .dims = AG_DIMS(0)), k), N, 0);
         CHECK_CLOSE(ag_at(run_mean(x, 0), k), sum / N, 1e-13);
         CHECK_CLOSE(ag_at(run_var(x, 0), k), squares / (N - 1), 1e-13);
         CHECK_CLOSE(ag_at(run_std(x, 0), k), sqrt(squares / (N - 1)), 1e-13);

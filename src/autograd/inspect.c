@@ -58,6 +58,8 @@ const char *ag_node_saved_name(const ag_node *n, int i)
         return "saved";
     if (s->kind == AG_SAVED_INPUT)
         return ag__op_operand_name(n->op, s->nr);
+    if (n->op->results)
+        return n->op->results[s->nr];
     static const char *const results[] = { "result0", "result1", "result2" };
     return n->op->n_out == 1 ? "result" : results[s->nr];
 }

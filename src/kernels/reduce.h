@@ -25,21 +25,34 @@ typedef void ag__reducer(const void *x, void *y, ag__lanes l);
 enum {
     AG_REDUCE_SUM,
     AG_REDUCE_PROD,
-    AG_REDUCE_MAX,    /* n > 0; NaN wins */
-    AG_REDUCE_MIN,    /* likewise */
-    AG_REDUCE_ARGMAX, /* n > 0; y is int64_t */
-    AG_REDUCE_MEAN,   /* from here on float and double only */
+    AG_REDUCE_MAX,     /* n > 0; NaN wins */
+    AG_REDUCE_MIN,     /* likewise */
+    AG_REDUCE_ARGMAX,  /* n > 0; y is int64_t, as of the next two */
+    AG_REDUCE_ARGMIN,  /* n > 0 */
+    AG_REDUCE_NONZERO, /* how many are not 0 */
+    AG_REDUCE_MEAN,    /* from here on float and double only */
     AG_REDUCE_VAR,
     AG_REDUCE_STD,
     AG_REDUCE_LOGSUMEXP,
+    AG_REDUCE_NUMBERS, /* the sum of those that are not NaN */
+    AG_REDUCE_ABS,     /* the sum of |x|, of x^2; the greatest and the least |x| */
+    AG_REDUCE_SQUARES,
+    AG_REDUCE_MAX_ABS,
+    AG_REDUCE_MIN_ABS,
     AG_REDUCE_COUNT
 };
 
-/* Writes outer * n * inner results. What g, x and y are is said where the loops stand. */
-typedef void ag__scanner(const void *g, const void *x, const void *y, void *out, ag__lanes l);
+/* Writes outer * n * inner results. What the operands are is said where the loops stand; those that
+ * a loop does not have are NULL. */
+typedef void ag__scanner(const void *a, const void *b, const void *c, void *out, ag__lanes l);
 enum {
     AG_SCAN_CUMSUM,
-    AG_SCAN_LOGCUMSUMEXP, /* from here on float and double only */
+    AG_SCAN_CUMPROD,
+    AG_SCAN_CUMARGMAX, /* out is int64_t, as of the next */
+    AG_SCAN_CUMARGMIN,
+    AG_SCAN_RECURRENCE, /* from here on float and double only */
+    AG_SCAN_RECURRENCE_BACK,
+    AG_SCAN_LOGCUMSUMEXP,
     AG_SCAN_LOGCUMSUMEXP_VJP,
     AG_SCAN_LOGCUMSUMEXP_JVP,
     AG_SCAN_COUNT
@@ -51,16 +64,35 @@ typedef void ag__about(const void *x, const void *center, void *y, ag__lanes l);
 typedef struct {
     ag__reducer *reduce[AG_REDUCE_COUNT];
     ag__scanner *scan[AG_SCAN_COUNT];
-    /* y from the parts [outer][chunks][inner] that argmax gave for chunks of `rows` rows. */
-    void (*argmax_join)(const void *x, const int64_t *parts, int64_t *y, ag__lanes l, int64_t rows);
+    /* y from the parts [outer][chunks][inner] that argmax gave for chunks of `rows` rows; or, with
+     * `least`, argmin. */
+    void (*arg_join)(const void *x, const int64_t *parts, int64_t *y, ag__lanes l, int64_t rows,
+                     bool least);
     ag__about *squares, *exps;                                /* (x - center)^2, e^(x - center) */
     void (*exps_center)(void *center, int64_t n);             /* from maxima, in their place */
     void (*exps_end)(void *y, const void *center, int64_t n); /* y = center + ln y */
+    /* Of norms. Whether no sum of squares lost anything to the limits of its type; their roots, in
+     * their place, but other[i] for those that did. */
+    bool (*squares_are_safe)(const void *y, int64_t n);
+    void (*squares_end)(void *y, const void *other, int64_t n);
+    /* y[..][k] = (|x[..][k]| / center[k])^p; y = center y^(1/p) for their sums y, center itself where
+     * it is 0 or not finite. */
+    void (*powers)(const void *x, const void *center, void *y, ag__lanes l, double p);
+    void (*powers_end)(void *y, const void *center, int64_t n, double p);
 } ag__reducers;
 
 /* The loops that work in `compute`: AG_F32, AG_F64 or AG_I64. */
 const ag__reducers *ag__reducers_of(ag_dtype compute);
 /* The dtype among these that results of dtype d are computed in. */
 ag_dtype ag__reduce_dtype(ag_dtype d);
+/* The dtype of what a reduction or a scan in `compute` writes. */
+static inline ag_dtype ag__reduced_dtype(int which, ag_dtype compute)
+{
+    return which >= AG_REDUCE_ARGMAX && which <= AG_REDUCE_NONZERO ? AG_I64 : compute;
+}
+static inline ag_dtype ag__scanned_dtype(int which, ag_dtype compute)
+{
+    return which == AG_SCAN_CUMARGMAX || which == AG_SCAN_CUMARGMIN ? AG_I64 : compute;
+}
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Reductions and scans of elements of type T; see reduce.h. The includer defines T, AG__FN(name),
+ * Reductions of elements of type T; see reduce.h. The includer defines T, AG__FN(name),
  * AG__ADD and AG__MUL, AG__ISNAN, the type AG__WIDE that running sums are kept in, and for floating
  * point M(name), the C library's function for T, and AG__LOOP, the type of its loops.
  *
@@ -154,92 +154,86 @@ AG__INLINE void AG__FN(reduce_all)(const T *x, T *y, ag__lanes l, AG__FN(line) *
     }
 }
 
-/* ---- the reductions ---- */
-
-static T AG__FN(sum_line)(const T *x, int64_t n, double divisor)
-{
-    return (void)divisor, AG__FN(add_line)(x, n, 0, AG__FN(leaf_plain), AG__FN(add_plain));
-}
-static void AG__FN(sum_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                double divisor)
+/* The same for sums of f(x), and for folds. */
+AG__INLINE void AG__FN(add_all)(const T *x, T *y, ag__lanes l, AG__FN(leaf) *f,
+                                AG__FN(add) *longer)
 {
     const T unused[REDUCE_COLS] = { 0 };
-    (void)divisor;
-    AG__FN(add_columns)(x, n, stride, cols, unused, out, AG__FN(leaf_plain));
+    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.stride) {
+        if (l.stride == 1) {
+            y[0] = AG__FN(add_line)(x, l.n, 0, f, longer);
+            continue;
+        }
+        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+            const int64_t left = l.inner - k;
+            const int cols = left < REDUCE_COLS ? (int)left : REDUCE_COLS;
+            AG__FN(add_columns)(x + k, l.n, l.stride, cols, unused, y + k, f);
+        }
+    }
 }
-static T AG__FN(prod_line)(const T *x, int64_t n, double divisor)
+AG__INLINE void AG__FN(fold_all)(const T *x, T *y, ag__lanes l, bool one, AG__FN(join) *o)
 {
-    return (void)divisor, AG__FN(fold_line)(x, n, true, AG__FN(join_mul));
+    for (int64_t i = 0; i < l.outer; i++, x += l.n * l.stride, y += l.stride) {
+        if (l.stride == 1) {
+            y[0] = AG__FN(fold_line)(x, l.n, one, o);
+            continue;
+        }
+        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
+            const int64_t left = l.inner - k;
+            const int cols = left < REDUCE_COLS ? (int)left : REDUCE_COLS;
+            AG__FN(fold_columns)(x + k, l.n, l.stride, cols, y + k, one, o);
+        }
+    }
 }
-static void AG__FN(prod_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                 double divisor)
-{
-    (void)divisor;
-    AG__FN(fold_columns)(x, n, stride, cols, out, true, AG__FN(join_mul));
-}
-static T AG__FN(max_line)(const T *x, int64_t n, double divisor)
-{
-    return (void)divisor, AG__FN(fold_line)(x, n, false, AG__FN(join_max));
-}
-static void AG__FN(max_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                double divisor)
-{
-    (void)divisor;
-    AG__FN(fold_columns)(x, n, stride, cols, out, false, AG__FN(join_max));
-}
-static T AG__FN(min_line)(const T *x, int64_t n, double divisor)
-{
-    return (void)divisor, AG__FN(fold_line)(x, n, false, AG__FN(join_min));
-}
-static void AG__FN(min_columns)(const T *x, int64_t n, int64_t stride, int cols, T *out,
-                                double divisor)
-{
-    (void)divisor;
-    AG__FN(fold_columns)(x, n, stride, cols, out, false, AG__FN(join_min));
-}
+
+/* ---- the reductions ---- */
 
 static void AG__FN(sum)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(sum_line), AG__FN(sum_columns));
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_plain), AG__FN(add_plain));
 }
 static void AG__FN(prod)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(prod_line), AG__FN(prod_columns));
+    AG__FN(fold_all)(x, y, l, true, AG__FN(join_mul));
 }
 static void AG__FN(max)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(max_line), AG__FN(max_columns));
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_max));
 }
 static void AG__FN(min)(const void *x, void *y, ag__lanes l)
 {
-    AG__FN(reduce_all)(x, y, l, AG__FN(min_line), AG__FN(min_columns));
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_min));
 }
 
-AG__INLINE int64_t AG__FN(argmax_line)(const T *x, int64_t n, int64_t stride)
+/* v is no better than `top`: not greater or, with `least`, not smaller. False for NaN, which wins. */
+AG__INLINE bool AG__FN(no_better)(T v, T top, bool least) { return least ? v >= top : v <= top; }
+
+AG__INLINE int64_t AG__FN(arg_line)(const T *x, int64_t n, int64_t stride, bool least)
 {
     int64_t best = 0;
     T top = x[0];
     for (int64_t i = 1; i < n && !AG__ISNAN(top); i++) {
         const T v = x[i * stride];
-        if (v <= top) /* false for NaN, which wins */
+        if (AG__FN(no_better)(v, top, least))
             continue;
         top = v;
         best = i;
     }
     return best;
 }
-static void AG__FN(argmax)(const void *data, void *result, ag__lanes l)
+AG__INLINE void AG__FN(arg_all)(const T *x, int64_t *y, ag__lanes l, bool least)
 {
-    const T *x = data;
-    int64_t *y = result;
     for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.stride)
         for (int64_t k = 0; k < l.inner; k++)
-            y[k] = l.stride == 1 ? AG__FN(argmax_line)(x, l.n, 1)
-                                 : AG__FN(argmax_line)(x + k, l.n, l.stride);
+            y[k] = l.stride == 1 ? AG__FN(arg_line)(x, l.n, 1, least)
+                                 : AG__FN(arg_line)(x + k, l.n, l.stride, least);
 }
-/* The first of the greatest among those of the chunks. */
-static void AG__FN(argmax_join)(const void *data, const int64_t *parts, int64_t *y, ag__lanes l,
-                                int64_t rows)
+static void AG__FN(argmax)(const void *x, void *y, ag__lanes l) { AG__FN(arg_all)(x, y, l, false); }
+static void AG__FN(argmin)(const void *x, void *y, ag__lanes l) { AG__FN(arg_all)(x, y, l, true); }
+
+/* The first of the best among those of the chunks. */
+static void AG__FN(arg_join)(const void *data, const int64_t *parts, int64_t *y, ag__lanes l,
+                             int64_t rows, bool least)
 {
     const int64_t chunks = (l.n + rows - 1) / rows;
     for (int64_t at = 0; at < l.outer * l.inner; at++) {
@@ -249,46 +243,25 @@ static void AG__FN(argmax_join)(const void *data, const int64_t *parts, int64_t 
         for (int64_t i = 1; i < chunks; i++) {
             const int64_t rival = i * rows + parts[(o * chunks + i) * l.inner + k];
             const T top = x[y[at] * l.inner];
-            if (!AG__ISNAN(top) && !(x[rival * l.inner] <= top))
+            if (!AG__ISNAN(top) && !AG__FN(no_better)(x[rival * l.inner], top, least))
                 y[at] = rival;
         }
     }
 }
 
-/* y_i = x_0 + ... + x_i in AG__WIDE: a line, and strips of columns. */
-static void AG__FN(cumsum_line)(const T *x, T *y, int64_t n)
+static void AG__FN(nonzero)(const void *data, void *result, ag__lanes l)
 {
-    AG__WIDE sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += (AG__WIDE)x[i];
-        y[i] = (T)sum;
-    }
-}
-static void AG__FN(cumsum_columns)(const T *x, T *y, int64_t n, int64_t stride, int64_t cols)
-{
-    AG__WIDE sums[REDUCE_COLS] = { 0 };
-    for (; n > 0; n--, x += stride, y += stride)
-        for (int64_t j = 0; j < cols; j++) {
-            sums[j] += (AG__WIDE)x[j];
-            y[j] = (T)sums[j];
-        }
-}
-static void AG__FN(cumsum)(const void *g, const void *data, const void *unused, void *result,
-                           ag__lanes l)
-{
-    (void)g, (void)unused;
     const T *x = data;
-    T *y = result;
-    for (int64_t o = 0; o < l.outer; o++, x += l.n * l.stride, y += l.n * l.stride) {
-        if (l.stride == 1) {
-            AG__FN(cumsum_line)(x, y, l.n);
-            continue;
-        }
-        for (int64_t k = 0; k < l.inner; k += REDUCE_COLS) {
-            const int64_t left = l.inner - k;
-            AG__FN(cumsum_columns)
-            (x + k, y + k, l.n, l.stride, left < REDUCE_COLS ? left : REDUCE_COLS);
-        }
+    int64_t *y = result;
+    for (int64_t o = 0; o < l.outer; o++, y += l.stride) {
+        for (int64_t k = 0; k < l.inner; k++)
+            y[k] = 0;
+        for (int64_t i = 0; l.stride == 1 && i < l.n; i++)
+            y[0] += x[i] != 0;
+        for (int64_t i = 0; l.stride > 1 && i < l.n; i++)
+            for (int64_t k = 0; k < l.inner; k++)
+                y[k] += x[i * l.stride + k] != 0;
+        x += l.n * l.stride;
     }
 }
 
@@ -301,6 +274,24 @@ AG__INLINE void AG__FN(leaf_square)(const T *x, int64_t rows, int64_t stride, in
     for (; rows > 0; rows--, x += stride)
         for (int j = 0; j < cols; j++)
             lanes[j] += (x[j] - center[j]) * (x[j] - center[j]);
+}
+
+AG__INLINE void AG__FN(leaf_abs)(const T *x, int64_t rows, int64_t stride, int cols,
+                                 const T *center, T *lanes)
+{
+    (void)center;
+    for (; rows > 0; rows--, x += stride)
+        for (int j = 0; j < cols; j++)
+            lanes[j] += M(fabs)(x[j]);
+}
+
+AG__INLINE void AG__FN(leaf_number)(const T *x, int64_t rows, int64_t stride, int cols,
+                                    const T *center, T *lanes)
+{
+    (void)center;
+    for (; rows > 0; rows--, x += stride)
+        for (int j = 0; j < cols; j++)
+            lanes[j] += AG__ISNAN(x[j]) ? 0 : x[j];
 }
 
 static AG__NOINLINE void AG__FN(exp)(T *x, int64_t n)
@@ -322,6 +313,14 @@ static void AG__FN(leaf_exp)(const T *x, int64_t rows, int64_t stride, int cols,
 static AG__NOINLINE T AG__FN(add_square)(const T *x, int64_t n, T center)
 {
     return AG__FN(add_long)(x, n, center, AG__FN(leaf_square));
+}
+static AG__NOINLINE T AG__FN(add_abs)(const T *x, int64_t n, T center)
+{
+    return AG__FN(add_long)(x, n, center, AG__FN(leaf_abs));
+}
+static AG__NOINLINE T AG__FN(add_number)(const T *x, int64_t n, T center)
+{
+    return AG__FN(add_long)(x, n, center, AG__FN(leaf_number));
 }
 static AG__NOINLINE T AG__FN(add_exp)(const T *x, int64_t n, T center)
 {
@@ -372,7 +371,8 @@ AG__INLINE T AG__FN(exp_center)(T top) { return isinf(top) ? 0 : top; }
 
 static T AG__FN(logsumexp_line)(const T *x, int64_t n, double divisor)
 {
-    const T center = AG__FN(exp_center)(n ? AG__FN(max_line)(x, n, divisor) : 0);
+    const T center = AG__FN(exp_center)(n ? AG__FN(fold_line)(x, n, false, AG__FN(join_max)) : 0);
+    (void)divisor;
     return center + M(log)(AG__FN(add_line)(x, n, center, AG__FN(leaf_exp), AG__FN(add_exp)));
 }
 /* Short lines, of which the exponentials are taken together. */
@@ -382,7 +382,7 @@ static void AG__FN(logsumexp_lines)(const T *x, T *y, int64_t lines, int64_t n)
     for (int64_t m; lines > 0; lines -= m, x += m * n, y += m) {
         m = lines < REDUCE_LEAF / n ? lines : REDUCE_LEAF / n;
         for (int64_t r = 0; r < m; r++) {
-            y[r] = AG__FN(exp_center)(AG__FN(max_line)(x + r * n, n, 0));
+            y[r] = AG__FN(exp_center)(AG__FN(fold_line)(x + r * n, n, false, AG__FN(join_max)));
             for (int64_t i = 0; i < n; i++)
                 e[r * n + i] = x[r * n + i] - y[r];
         }
@@ -397,7 +397,8 @@ static void AG__FN(logsumexp_columns)(const T *x, int64_t n, int64_t stride, int
 {
     T center[REDUCE_COLS] = { 0 };
     if (n)
-        AG__FN(max_columns)(x, n, stride, cols, center, divisor);
+        AG__FN(fold_columns)(x, n, stride, cols, center, false, AG__FN(join_max));
+    (void)divisor;
     for (int j = 0; j < cols; j++)
         center[j] = AG__FN(exp_center)(center[j]);
     AG__FN(add_columns)(x, n, stride, cols, center, out, AG__FN(leaf_exp));
@@ -460,63 +461,78 @@ static void AG__FN(exps_end)(void *y, const void *center, int64_t n)
         to[i] = c[i] + M(log)(to[i]);
 }
 
-/* y_i = ln(e^x_0 + ... + e^x_i), the running value kept in double. */
-static void AG__FN(logcumsumexp)(const void *g, const void *data, const void *unused, void *result,
-                                 ag__lanes l)
+/* ---- norms: see ops/pnorm.c ---- */
+
+AG__INLINE T AG__FN(join_max_abs)(T a, T b)
 {
-    (void)g, (void)unused;
-    const T *x = data;
+    return AG__FN(join_max)(M(fabs)(a), M(fabs)(b));
+}
+AG__INLINE T AG__FN(join_min_abs)(T a, T b)
+{
+    return AG__FN(join_min)(M(fabs)(a), M(fabs)(b));
+}
+static void AG__FN(max_abs)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_max_abs));
+}
+static void AG__FN(min_abs)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(fold_all)(x, y, l, false, AG__FN(join_min_abs));
+}
+static void AG__FN(sum_abs)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_abs), AG__FN(add_abs));
+}
+static void AG__FN(sum_squares)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_square), AG__FN(add_square));
+}
+static void AG__FN(sum_numbers)(const void *x, void *y, ag__lanes l)
+{
+    AG__FN(add_all)(x, y, l, AG__FN(leaf_number), AG__FN(add_number));
+}
+
+/* Neither a square nor their sum can have left the range of T; NaN is itself either way. */
+AG__INLINE bool AG__FN(square_is_safe)(T y) { return !(y < REDUCE_TINY(T)) && !isinf(y); }
+static bool AG__FN(squares_are_safe)(const void *data, int64_t n)
+{
+    const T *y = data;
+    bool safe = true;
+    for (int64_t i = 0; i < n; i++)
+        safe = safe && AG__FN(square_is_safe)(y[i]);
+    return safe;
+}
+static void AG__FN(squares_end)(void *data, const void *other, int64_t n)
+{
+    T *y = data;
+    const T *o = other;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = AG__FN(square_is_safe)(y[i]) ? M(sqrt)(y[i]) : o[i];
+}
+
+static void AG__FN(powers)(const void *data, const void *centers, void *result, ag__lanes l,
+                           double p)
+{
+    const T *x = data, *center = centers;
     T *y = result;
-    for (int64_t o = 0; o < l.outer; o++)
-        for (int64_t k = 0; k < l.inner; k++) {
-            double run = -INFINITY;
-            for (int64_t i = 0; i < l.n; i++) {
+    for (int64_t o = 0; o < l.outer; o++, center += l.stride)
+        for (int64_t i = 0; i < l.n; i++)
+            for (int64_t k = 0; k < l.inner; k++) {
                 const int64_t at = (o * l.n + i) * l.stride + k;
-                run = reduce_log_add(run, (double)x[at]);
-                y[at] = (T)run;
+                const T v = M(fabs)(x[at]) / center[k];
+                y[at] = p == 2 ? v * v : (T)pow((double)v, p);
             }
-        }
+}
+static void AG__FN(powers_end)(void *data, const void *centers, int64_t n, double p)
+{
+    T *y = data;
+    const T *center = centers;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = center[i] == 0 || !isfinite(center[i]) ? center[i]
+               : p == 2 ? center[i] * M(sqrt)(y[i])
+                        : center[i] * (T)pow((double)y[i], 1 / p);
 }
 
-/* out_j = sum over i >= j of g_i e^(x_j - y_i), from the end. Since y never falls, no factor
- * e^(y_j - y_(j+1)) exceeds 1: nothing overflows. Equal infinities have the factor 1. */
-static void AG__FN(logcumsumexp_vjp)(const void *grad, const void *data, const void *value,
-                                     void *result, ag__lanes l)
-{
-    const T *g = grad, *x = data, *y = value;
-    T *out = result;
-    for (int64_t o = 0; o < l.outer; o++)
-        for (int64_t k = 0; k < l.inner; k++) {
-            double run = 0, next = 0;
-            for (int64_t i = l.n - 1; i >= 0; i--) {
-                const int64_t at = (o * l.n + i) * l.stride + k;
-                const double now = (double)y[at];
-                run = (double)g[at] + (i < l.n - 1 ? reduce_ratio(now, next) * run : 0);
-                out[at] = (T)(run * exp((double)x[at] - now));
-                next = now;
-            }
-        }
-}
-
-/* out_i = sum over j <= i of g_j e^(x_j - y_i), from the start. */
-static void AG__FN(logcumsumexp_jvp)(const void *grad, const void *data, const void *value,
-                                     void *result, ag__lanes l)
-{
-    const T *g = grad, *x = data, *y = value;
-    T *out = result;
-    for (int64_t o = 0; o < l.outer; o++)
-        for (int64_t k = 0; k < l.inner; k++) {
-            double run = 0, last = 0;
-            for (int64_t i = 0; i < l.n; i++) {
-                const int64_t at = (o * l.n + i) * l.stride + k;
-                const double now = (double)y[at];
-                run = (i ? reduce_ratio(last, now) * run : 0) +
-                      (double)g[at] * exp((double)x[at] - now);
-                out[at] = (T)run;
-                last = now;
-            }
-        }
-}
 #endif /* M */
 
 #undef AG__INLINE

@@ -7,7 +7,9 @@
  *     mean                    sums, which are added and divided
  *     var, std                the mean first; then sums of squares about it, as for a mean
  *     logsumexp               the maximum first; then sums of e^(x - it)
- *     argmax                  candidates, which are compared
+ *     argmax, argmin          candidates, which are compared
+ *     counts                  sums of counts
+ *     sums of f(x)            sums of these
  */
 #include "lanes.h"
 
@@ -75,6 +77,7 @@ typedef struct {
     ag__about *about;
     const char *x, *center;
     char *y;
+    ag_dtype compute;
     int64_t from_size, to_size;
 } lanes_pass;
 
@@ -94,7 +97,7 @@ static void lanes_block(void *arg, int64_t block, int worker)
 static void lanes_run(ag_context *c, lanes_pass *p, int which, ag__reducer *reduce,
                       ag__about *about, void *y)
 {
-    p->to_size = which == AG_REDUCE_ARGMAX ? (int64_t)sizeof(int64_t) : p->from_size;
+    p->to_size = (int64_t)ag__itemsize(ag__reduced_dtype(which, p->compute));
     p->reduce = reduce;
     p->about = about;
     p->y = y;
@@ -102,9 +105,9 @@ static void lanes_run(ag_context *c, lanes_pass *p, int which, ag__reducer *redu
 }
 
 /* Of a reduction whose rows are cut. `parts` has a row for each chunk, then a row for centers. */
-static bool lanes_join(ag_context *c, ag_dtype compute, int which, lanes_pass *p, void *parts,
-                       void *y)
+static bool lanes_join(ag_context *c, int which, lanes_pass *p, void *parts, void *y)
 {
+    const ag_dtype compute = p->compute;
     const ag__reducers *r = ag__reducers_of(compute);
     const int64_t results = p->l.outer * p->l.inner;
     char *center = (char *)parts + p->cut->chunks * results * (int64_t)sizeof(int64_t);
@@ -113,9 +116,13 @@ static bool lanes_join(ag_context *c, ag_dtype compute, int which, lanes_pass *p
     p->center = center;
     switch (which) {
     case AG_REDUCE_ARGMAX:
+    case AG_REDUCE_ARGMIN:
         lanes_run(c, p, which, r->reduce[which], NULL, parts);
-        r->argmax_join(p->x, parts, y, p->l, p->cut->rows);
+        r->arg_join(p->x, parts, y, p->l, p->cut->rows, which == AG_REDUCE_ARGMIN);
         return true;
+    case AG_REDUCE_NONZERO:
+        lanes_run(c, p, which, r->reduce[which], NULL, parts);
+        return ag__reduce(c, AG_I64, AG_REDUCE_SUM, parts, y, rows);
     case AG_REDUCE_MEAN: lanes_run(c, p, which, r->reduce[AG_REDUCE_SUM], NULL, parts); break;
     case AG_REDUCE_VAR:
     case AG_REDUCE_STD:
@@ -135,7 +142,9 @@ static bool lanes_join(ag_context *c, ag_dtype compute, int which, lanes_pass *p
         break;
     default: lanes_run(c, p, which, r->reduce[which], NULL, parts);
     }
-    const int how = spread ? AG_REDUCE_MEAN : which == AG_REDUCE_LOGSUMEXP ? AG_REDUCE_SUM : which;
+    const bool sums = which == AG_REDUCE_LOGSUMEXP || which == AG_REDUCE_NUMBERS ||
+                      which == AG_REDUCE_ABS || which == AG_REDUCE_SQUARES;
+    const int how = spread ? AG_REDUCE_MEAN : sums ? AG_REDUCE_SUM : which;
     if (!ag__reduce(c, compute, how, parts, y, rows))
         return false;
     if (which == AG_REDUCE_STD)
@@ -154,16 +163,48 @@ bool ag__reduce(ag_context *c, ag_dtype compute, int which, const void *x, void 
         return true;
     }
     const ag__cut cut = ag__cut_lanes(l, part, true);
-    lanes_pass p = { .l = l, .cut = &cut, .x = x, .from_size = (int64_t)ag__itemsize(compute) };
+    lanes_pass p = {
+        .l = l, .cut = &cut, .x = x, .compute = compute, .from_size = (int64_t)ag__itemsize(compute)
+    };
     if (cut.chunks == 1) {
         lanes_run(c, &p, which, loop, NULL, y);
         return true;
     }
     const size_t bytes = (size_t)((cut.chunks + 1) * l.outer * l.inner) * sizeof(int64_t);
     void *parts = ag__alloc(c, bytes);
-    const bool ok = parts && lanes_join(c, compute, which, &p, parts, y);
+    const bool ok = parts && lanes_join(c, which, &p, parts, y);
     ag__free(c, parts, bytes);
     return ok;
+}
+
+/* ---- powers ---- */
+
+typedef struct {
+    ag__lanes l;
+    const ag__cut *cut;
+    const ag__reducers *reducers;
+    const char *x, *center;
+    char *y;
+    int64_t size;
+    double p;
+} lanes_powers;
+
+static void lanes_powers_block(void *arg, int64_t block, int worker)
+{
+    const lanes_powers *w = arg;
+    const ag__cut_block b = ag__cut_at(w->cut, w->l, block);
+    (void)worker;
+    w->reducers->powers(w->x + b.from * w->size, w->center + b.result * w->size,
+                        w->y + b.from * w->size, b.lanes, w->p);
+}
+
+void ag__powers(ag_context *c, ag_dtype compute, double p, const void *x, const void *center,
+                void *y, ag__lanes l)
+{
+    const ag__cut cut = ag__cut_lanes(l, LANES_PART_FUNCTIONS, true);
+    lanes_powers w = { l,      &cut, ag__reducers_of(compute),       x,
+                       center, y,    (int64_t)ag__itemsize(compute), p };
+    ag__parallel(c, cut.blocks, lanes_powers_block, &w);
 }
 
 /* ---- scans ---- */
@@ -174,7 +215,7 @@ typedef struct {
     ag__scanner *loop;
     const char *in[3];
     char *y;
-    int64_t size;
+    int64_t from_size, to_size;
 } lanes_scan;
 
 static void lanes_scan_block(void *arg, int64_t block, int worker)
@@ -184,20 +225,21 @@ static void lanes_scan_block(void *arg, int64_t block, int worker)
     const void *in[3];
     (void)worker;
     for (int i = 0; i < 3; i++)
-        in[i] = s->in[i] ? s->in[i] + b.from * s->size : NULL;
-    s->loop(in[0], in[1], in[2], s->y + b.from * s->size, b.lanes);
+        in[i] = s->in[i] ? s->in[i] + b.from * s->from_size : NULL;
+    s->loop(in[0], in[1], in[2], s->y + b.from * s->to_size, b.lanes);
 }
 
 void ag__scan(ag_context *c, ag_dtype compute, int which, const void *const *in, void *y,
               ag__lanes l)
 {
-    const int64_t part = which == AG_SCAN_CUMSUM ? LANES_PART : LANES_PART_FUNCTIONS / 16;
+    const int64_t part = which < AG_SCAN_LOGCUMSUMEXP ? LANES_PART : LANES_PART_FUNCTIONS / 16;
     const ag__cut cut = ag__cut_lanes(l, part, false);
     lanes_scan s = { l,
                      &cut,
                      ag__reducers_of(compute)->scan[which],
                      { in[0], in[1], in[2] },
                      y,
-                     (int64_t)ag__itemsize(compute) };
+                     (int64_t)ag__itemsize(compute),
+                     (int64_t)ag__itemsize(ag__scanned_dtype(which, compute)) };
     ag__parallel(c, cut.blocks, lanes_scan_block, &s);
 }

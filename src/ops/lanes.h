@@ -30,9 +30,11 @@ typedef struct {
 ag__cut_block ag__cut_at(const ag__cut *cut, ag__lanes l, int64_t block);
 
 /* kernels/reduce.h's loops over whole arrays. ag__reduce is false when there is no memory for
- * partial results, ag__scan cannot fail. */
+ * partial results, the others cannot fail. */
 bool ag__reduce(ag_context *c, ag_dtype compute, int which, const void *x, void *y, ag__lanes l);
 void ag__scan(ag_context *c, ag_dtype compute, int which, const void *const *in, void *y,
               ag__lanes l);
+void ag__powers(ag_context *c, ag_dtype compute, double p, const void *x, const void *center,
+                void *y, ag__lanes l);
 
 #endif

@@ -71,6 +71,7 @@ typedef struct ag__op {
     const char *node_name;       /* "MulBackward0": PyTorch's */
     const char *node_name_dims;  /* what it is called when dims were given; NULL: the same */
     const char *const *operands; /* PyTorch's names of the inputs; NULL: self, other, ... */
+    const char *const *results;  /* and of the outputs; NULL: result, or result0, ... */
     ag__kind kind;
     int n_in;             /* -1: any number */
     int n_out;            /* 1 to AG_MAX_OUTPUTS */

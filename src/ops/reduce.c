@@ -2,21 +2,17 @@
  * Reductions. The operand is brought to the order [outer][reduced][inner] with a dtype that there
  * are loops for (kernels/reduce.h): often it lies that way already, otherwise it is copied.
  *
- * Attributes of every row: `list` is .dims as given (none: all), i[0] is .keepdim, i[1] is 1 when
- * var and std divide by n.
- *
- * Derivatives put g back beside the operand: reduce_beside gives it the reduced dimensions as ones.
+ * Derivatives put g back beside the operand: ag__reduce_beside gives it the reduced dimensions as
+ * ones. What other families of reductions share with this one, attributes too, is in reduce.h.
  */
 #include <math.h>
 
 #include "dims.h"
-#include "lanes.h"
-#include "op.h"
+#include "reduce.h"
 
 /* ---- dimensions ---- */
 
-/* Bit d is set when dimension d is reduced; -1 and an error for bad dims. */
-static int reduce_mask(ag_context *c, const char *name, const ag__attrs *a, int ndim)
+int ag__reduce_mask(ag_context *c, const char *name, const ag__attrs *a, int ndim)
 {
     int mask = 0;
     if (a->n == 0)
@@ -43,10 +39,10 @@ static int64_t reduce_count(ag_ints shape, int mask)
     return n;
 }
 
-static bool reduce_shape(const ag__call *call, ag__geometry *out, ag_dtype dtype)
+bool ag__reduce_shape(const ag__call *call, ag__geometry *out, ag_dtype dtype)
 {
     const ag_tensor *x = call->in[0];
-    const int mask = reduce_mask(call->c, call->op->name, call->attrs, x->ndim);
+    const int mask = ag__reduce_mask(call->c, call->op->name, call->attrs, x->ndim);
     if (mask < 0)
         return false;
     out->dtype = dtype;
@@ -59,11 +55,10 @@ static bool reduce_shape(const ag__call *call, ag__geometry *out, ag_dtype dtype
     return true;
 }
 
-/* t, of the reduced shape of input 0, with its reduced dimensions as ones. */
-static ag_tensor *reduce_beside(const ag__rule *r, ag_tensor *t)
+ag_tensor *ag__reduce_beside(const ag__rule *r, ag_tensor *t)
 {
     const ag_ints shape = ag__in_shape(r, 0);
-    const int mask = reduce_mask(r->c, r->op->name, r->attrs, shape.n);
+    const int mask = ag__reduce_mask(r->c, r->op->name, r->attrs, shape.n);
     int64_t kept[AG_MAX_DIMS];
     if (!t || r->attrs->i[0])
         return t;
@@ -75,21 +70,17 @@ static ag_tensor *reduce_beside(const ag__rule *r, ag_tensor *t)
 static int64_t reduce_rule_count(const ag__rule *r)
 {
     const ag_ints shape = ag__in_shape(r, 0);
-    return reduce_count(shape, reduce_mask(r->c, r->op->name, r->attrs, shape.n));
+    return reduce_count(shape, ag__reduce_mask(r->c, r->op->name, r->attrs, shape.n));
 }
 
-/* A reduction of x over the same dimensions as in r, which it keeps. */
-static ag_tensor *reduce_likewise(const ag__rule *r, ag_tensor *x,
-                                  ag_tensor *(*reduction)(ag_tensor *, const ag_reduce_options *))
+ag_tensor *ag__reduce_likewise(const ag__rule *r, ag_tensor *x,
+                               ag_tensor *(*reduction)(ag_tensor *, const ag_reduce_options *))
 {
     const ag_reduce_options options = { .size = sizeof options,
                                         .keepdim = true,
                                         .dims = { r->attrs->list, r->attrs->n } };
     return reduction(x, &options);
 }
-
-static unsigned reduce_needs_x(unsigned wanted) { return wanted; }
-static unsigned reduce_needs_both(unsigned wanted) { return wanted | AG_SAVE_OUTPUT; }
 
 /* ---- layout ---- */
 
@@ -122,8 +113,7 @@ static bool reduce_order_fits(const int *order, int n, int mask)
     return runs <= 1;
 }
 
-/* A tensor of one reference with x's elements as [outer][n][inner] in dtype `compute`. */
-static ag_tensor *reduce_bring(ag_tensor *x, int mask, ag_dtype compute, ag__lanes *l)
+ag_tensor *ag__reduce_bring(ag_tensor *x, int mask, ag_dtype compute, ag__lanes *l)
 {
     int order[AG_MAX_DIMS], n = reduce_by_stride(x, order);
     if (!reduce_order_fits(order, n, mask)) {
@@ -154,16 +144,15 @@ static ag_tensor *reduce_bring(ag_tensor *x, int mask, ag_dtype compute, ag__lan
     return copy;
 }
 
-/* Reduces input 0 in dtype `compute`; results of another dtype take a detour. */
-static bool reduce_run(const ag__call *call, ag_tensor *out, int which, ag_dtype compute)
+bool ag__reduce_run(const ag__call *call, ag_tensor *out, int which, ag_dtype compute)
 {
     ag_tensor *x = call->in[0];
     ag__lanes l;
-    const int mask = reduce_mask(call->c, call->op->name, call->attrs, x->ndim);
+    const int mask = ag__reduce_mask(call->c, call->op->name, call->attrs, x->ndim);
     const int64_t count = reduce_count(ag__sizes(x), mask);
     const bool spread = which == AG_REDUCE_VAR || which == AG_REDUCE_STD;
-    const ag_dtype result = which == AG_REDUCE_ARGMAX ? AG_I64 : compute;
-    ag_tensor *from = reduce_bring(x, mask, compute, &l);
+    const ag_dtype result = ag__reduced_dtype(which, compute);
+    ag_tensor *from = ag__reduce_bring(x, mask, compute, &l);
     ag_tensor *to = ag__computed_in(out, result);
     bool ok = from && to;
     if (ok && out->numel > 0) {
@@ -182,13 +171,14 @@ static bool reduce_run(const ag__call *call, ag_tensor *out, int which, ag_dtype
 
 static bool reduce_kernel(const ag__call *call, ag_tensor *const *out, int which)
 {
-    return reduce_run(call, out[0], which, ag__reduce_dtype((ag_dtype)out[0]->dtype));
+    return ag__reduce_run(call, out[0], which, ag__reduce_dtype((ag_dtype)out[0]->dtype));
 }
 
-/* Runs a row with the options of its public function. */
-static ag_tensor *reduce_call(const ag__op *op, ag_tensor *x, const ag_reduce_options *o)
+ag_tensor *ag__reduce_call(const ag__op *op, ag_tensor *x, double p, const ag_reduce_options *o)
 {
-    ag__attrs a = { .n = o ? o->dims.n : 0, .i = { o && o->keepdim, o && o->correction_zero } };
+    ag__attrs a = { .p = p,
+                    .n = o ? o->dims.n : 0,
+                    .i = { o && o->keepdim, o && o->correction_zero } };
     if (!x)
         return NULL;
     if (a.n < 0 || a.n > AG_MAX_DIMS || (a.n > 0 && !o->dims.data))
@@ -204,7 +194,7 @@ static ag_tensor *reduce_call(const ag__op *op, ag_tensor *x, const ag_reduce_op
 static bool sum_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_dtype d = (ag_dtype)call->in[0]->dtype;
-    return reduce_shape(call, out, ag__is_float(d) ? d : AG_I64);
+    return ag__reduce_shape(call, out, ag__is_float(d) ? d : AG_I64);
 }
 static bool sum_kernel(const ag__call *call, ag_tensor *const *out)
 {
@@ -212,7 +202,7 @@ static bool sum_kernel(const ag__call *call, ag_tensor *const *out)
 }
 static bool sum_vjp(ag__rule *r)
 {
-    ag_tensor *g = reduce_beside(r, r->g[0]);
+    ag_tensor *g = ag__reduce_beside(r, r->g[0]);
     return (r->out[0] = g ? ag_expand(g, ag__in_shape(r, 0)) : NULL) != NULL;
 }
 
@@ -225,7 +215,7 @@ static bool mean_infer(const ag__call *call, ag__geometry *out)
             "ag_mean: could not infer output dtype. Input dtype must be either a floating "
             "point or complex dtype. Got: %s",
             ag_dtype_name(d));
-    return reduce_shape(call, out, d);
+    return ag__reduce_shape(call, out, d);
 }
 static bool mean_kernel(const ag__call *call, ag_tensor *const *out)
 {
@@ -233,7 +223,7 @@ static bool mean_kernel(const ag__call *call, ag_tensor *const *out)
 }
 static bool mean_vjp(ag__rule *r)
 {
-    ag_tensor *g = reduce_beside(r, r->g[0]);
+    ag_tensor *g = ag__reduce_beside(r, r->g[0]);
     g = g ? ag_div(g, (double)reduce_rule_count(r)) : NULL;
     return (r->out[0] = g ? ag_expand(g, ag__in_shape(r, 0)) : NULL) != NULL;
 }
@@ -261,11 +251,11 @@ const ag__op ag__op_mean = { .name = "mean",
 
 ag_tensor *(ag_sum)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_sum, x, o);
+    return ag__reduce_call(&ag__op_sum, x, 0, o);
 }
 ag_tensor *(ag_mean)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_mean, x, o);
+    return ag__reduce_call(&ag__op_mean, x, 0, o);
 }
 
 ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape)
@@ -279,6 +269,35 @@ ag_tensor *ag__sum_to(ag_tensor *g, ag_ints shape)
             a.list[a.n++] = i;
     ag_tensor *sum = a.n ? ag__unary(&ag__op_sum, g, &a) : g;
     return lead && sum ? ag_reshape(sum, shape) : sum;
+}
+
+/* ---- nansum ---- */
+
+static bool nansum_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    const bool floats = ag__is_float((ag_dtype)out[0]->dtype);
+    return reduce_kernel(call, out, floats ? AG_REDUCE_NUMBERS : AG_REDUCE_SUM);
+}
+static bool nansum_vjp(ag__rule *r)
+{
+    ag_tensor *g = ag__reduce_beside(r, r->g[0]), *nan = g ? ag_isnan(ag__in(r, 0)) : NULL;
+    return (r->out[0] = nan ? ag_where(nan, 0, g) : NULL) != NULL;
+}
+
+const ag__op ag__op_nansum = { .name = "nansum",
+                               .node_name = "NansumBackward0",
+                               .kind = AG_KIND_GENERAL,
+                               .n_in = 1,
+                               .n_out = 1,
+                               .takes_attrs = true,
+                               .infer = sum_infer,
+                               .kernel = nansum_kernel,
+                               .needs = ag__reduce_needs_x,
+                               .vjp = nansum_vjp };
+
+ag_tensor *(ag_nansum)(ag_tensor *x, const ag_reduce_options *o)
+{
+    return ag__reduce_call(&ag__op_nansum, x, 0, o);
 }
 
 /* ---- prod ---- */
@@ -315,7 +334,7 @@ static ag_tensor *prod_spread(ag_tensor *g, ag_tensor *x)
 static bool prod_vjp(ag__rule *r)
 {
     ag_tensor *x = ag__in(r, 0), *g = r->g[0];
-    const int mask = reduce_mask(r->c, r->op->name, r->attrs, x->ndim);
+    const int mask = ag__reduce_mask(r->c, r->op->name, r->attrs, x->ndim);
     int64_t order[AG_MAX_DIMS], back[AG_MAX_DIMS], shape[AG_MAX_DIMS];
     int n = 0;
     if (x->numel == 0)
@@ -345,22 +364,21 @@ const ag__op ag__op_prod = { .name = "prod",
                              .takes_attrs = true,
                              .infer = sum_infer,
                              .kernel = prod_kernel,
-                             .needs = reduce_needs_x,
+                             .needs = ag__reduce_needs_x,
                              .vjp = prod_vjp };
 
 ag_tensor *(ag_prod)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_prod, x, o);
+    return ag__reduce_call(&ag__op_prod, x, 0, o);
 }
 
-/* ---- amax, amin, argmax ---- */
+/* ---- amax, amin, argmax, argmin ---- */
 
-/* These have no value for no elements. */
-static bool extreme_check(const ag__call *call)
+bool ag__reduce_check_some(const ag__call *call)
 {
     const ag_tensor *x = call->in[0];
     const char *name = call->op->name;
-    const int mask = reduce_mask(call->c, name, call->attrs, x->ndim);
+    const int mask = ag__reduce_mask(call->c, name, call->attrs, x->ndim);
     if (mask < 0)
         return false;
     if (x->numel == 0 && call->attrs->n == 0)
@@ -378,7 +396,7 @@ static bool extreme_check(const ag__call *call)
 
 static bool extreme_infer(const ag__call *call, ag__geometry *out)
 {
-    return extreme_check(call) && reduce_shape(call, out, (ag_dtype)call->in[0]->dtype);
+    return ag__reduce_check_some(call) && ag__reduce_shape(call, out, (ag_dtype)call->in[0]->dtype);
 }
 static bool amax_kernel(const ag__call *call, ag_tensor *const *out)
 {
@@ -392,11 +410,11 @@ static bool amin_kernel(const ag__call *call, ag_tensor *const *out)
 /* Elements equal to the result share g evenly; where the result is NaN, the NaNs are these. */
 static bool extreme_vjp(ag__rule *r)
 {
-    ag_tensor *x = ag__in(r, 0), *g = reduce_beside(r, r->g[0]);
-    ag_tensor *y = reduce_beside(r, ag__out(r, 0));
+    ag_tensor *x = ag__in(r, 0), *g = ag__reduce_beside(r, r->g[0]);
+    ag_tensor *y = ag__reduce_beside(r, ag__out(r, 0));
     ag_tensor *equal = y ? ag_eq(x, y) : NULL, *nan = equal ? ag_isnan(x) : NULL;
     ag_tensor *winners = nan ? ag_logical_or(equal, nan) : NULL;
-    ag_tensor *count = winners ? reduce_likewise(r, winners, ag_sum) : NULL;
+    ag_tensor *count = winners ? ag__reduce_likewise(r, winners, ag_sum) : NULL;
     ag_tensor *share = g && count ? ag_div(g, count) : NULL;
     return (r->out[0] = share ? ag_where(winners, share, 0) : NULL) != NULL;
 }
@@ -409,7 +427,7 @@ const ag__op ag__op_amax = { .name = "amax",
                              .takes_attrs = true,
                              .infer = extreme_infer,
                              .kernel = amax_kernel,
-                             .needs = reduce_needs_both,
+                             .needs = ag__reduce_needs_both,
                              .vjp = extreme_vjp };
 const ag__op ag__op_amin = { .name = "amin",
                              .node_name = "AminBackward0",
@@ -419,28 +437,33 @@ const ag__op ag__op_amin = { .name = "amin",
                              .takes_attrs = true,
                              .infer = extreme_infer,
                              .kernel = amin_kernel,
-                             .needs = reduce_needs_both,
+                             .needs = ag__reduce_needs_both,
                              .vjp = extreme_vjp };
 
 ag_tensor *(ag_amax)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_amax, x, o);
+    return ag__reduce_call(&ag__op_amax, x, 0, o);
 }
 ag_tensor *(ag_amin)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_amin, x, o);
+    return ag__reduce_call(&ag__op_amin, x, 0, o);
 }
 
-static bool argmax_infer(const ag__call *call, ag__geometry *out)
+static bool arg_infer(const ag__call *call, ag__geometry *out)
 {
     if (call->in[0]->dtype == AG_BOOL)
-        return ag_fail(call->c, AG_ERR_DTYPE, "ag_argmax: does not support bool input");
-    return extreme_check(call) && reduce_shape(call, out, AG_I64);
+        return ag_fail(call->c, AG_ERR_DTYPE, "ag_%s: does not support bool input", call->op->name);
+    return ag__reduce_check_some(call) && ag__reduce_shape(call, out, AG_I64);
 }
 static bool argmax_kernel(const ag__call *call, ag_tensor *const *out)
 {
-    return reduce_run(call, out[0], AG_REDUCE_ARGMAX,
-                      ag__reduce_dtype((ag_dtype)call->in[0]->dtype));
+    return ag__reduce_run(call, out[0], AG_REDUCE_ARGMAX,
+                          ag__reduce_dtype((ag_dtype)call->in[0]->dtype));
+}
+static bool argmin_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    return ag__reduce_run(call, out[0], AG_REDUCE_ARGMIN,
+                          ag__reduce_dtype((ag_dtype)call->in[0]->dtype));
 }
 
 const ag__op ag__op_argmax = { .name = "argmax",
@@ -448,12 +471,25 @@ const ag__op ag__op_argmax = { .name = "argmax",
                                .n_in = 1,
                                .n_out = 1,
                                .takes_attrs = true,
-                               .infer = argmax_infer,
+                               .infer = arg_infer,
                                .kernel = argmax_kernel };
+const ag__op ag__op_argmin = { .name = "argmin",
+                               .kind = AG_KIND_NODIFF,
+                               .n_in = 1,
+                               .n_out = 1,
+                               .takes_attrs = true,
+                               .infer = arg_infer,
+                               .kernel = argmin_kernel };
 
 ag_tensor *ag_argmax(ag_tensor *x, int dim, bool keepdim)
 {
-    return ag__unary(&ag__op_argmax, x, &(ag__attrs){ .i = { keepdim }, .n = 1, .list = { dim } });
+    const ag__attrs a = ag__reduce_along(dim, keepdim);
+    return ag__unary(&ag__op_argmax, x, &a);
+}
+ag_tensor *ag_argmin(ag_tensor *x, int dim, bool keepdim)
+{
+    const ag__attrs a = ag__reduce_along(dim, keepdim);
+    return ag__unary(&ag__op_argmin, x, &a);
 }
 
 /* ---- var and std ---- */
@@ -465,7 +501,7 @@ static bool var_infer(const ag__call *call, ag__geometry *out)
         return ag_fail(call->c, AG_ERR_DTYPE,
                        "ag_%s: std and var only support floating point and complex dtypes; got %s",
                        call->op->name, ag_dtype_name(d));
-    return reduce_shape(call, out, d);
+    return ag__reduce_shape(call, out, d);
 }
 static bool var_kernel(const ag__call *call, ag_tensor *const *out)
 {
@@ -483,20 +519,20 @@ static ag_tensor *var_gradient(const ag__rule *r, ag_tensor *g)
     const int64_t count = reduce_rule_count(r), divisor = r->attrs->i[1] ? count : count - 1;
     ag_tensor *scaled =
         g ? ag_mul(g, divisor > 0 ? 2.0 / (double)divisor : (double)INFINITY) : NULL;
-    ag_tensor *mean = scaled ? reduce_likewise(r, x, ag_mean) : NULL;
+    ag_tensor *mean = scaled ? ag__reduce_likewise(r, x, ag_mean) : NULL;
     ag_tensor *rest = mean ? ag_sub(x, mean) : NULL;
     return rest ? ag_mul(scaled, rest) : NULL;
 }
 
 static bool var_vjp(ag__rule *r)
 {
-    return (r->out[0] = var_gradient(r, reduce_beside(r, r->g[0]))) != NULL;
+    return (r->out[0] = var_gradient(r, ag__reduce_beside(r, r->g[0]))) != NULL;
 }
 
 /* d std = d var / (2 std), and 0 where all elements are equal. */
 static bool std_vjp(ag__rule *r)
 {
-    ag_tensor *g = reduce_beside(r, r->g[0]), *y = reduce_beside(r, ag__out(r, 0));
+    ag_tensor *g = ag__reduce_beside(r, r->g[0]), *y = ag__reduce_beside(r, ag__out(r, 0));
     ag_tensor *twice = y ? ag_mul(y, 2) : NULL, *flat = twice ? ag_eq(y, 0) : NULL;
     ag_tensor *quotient = g && flat ? ag_div(g, twice) : NULL;
     ag_tensor *g_var = quotient ? ag_where(flat, 0, quotient) : NULL;
@@ -511,7 +547,7 @@ const ag__op ag__op_var = { .name = "var",
                             .takes_attrs = true,
                             .infer = var_infer,
                             .kernel = var_kernel,
-                            .needs = reduce_needs_x,
+                            .needs = ag__reduce_needs_x,
                             .vjp = var_vjp };
 const ag__op ag__op_std = { .name = "std",
                             .node_name = "StdBackward0",
@@ -521,16 +557,16 @@ const ag__op ag__op_std = { .name = "std",
                             .takes_attrs = true,
                             .infer = var_infer,
                             .kernel = std_kernel,
-                            .needs = reduce_needs_both,
+                            .needs = ag__reduce_needs_both,
                             .vjp = std_vjp };
 
 ag_tensor *(ag_var)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_var, x, o);
+    return ag__reduce_call(&ag__op_var, x, 0, o);
 }
 ag_tensor *(ag_std)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_std, x, o);
+    return ag__reduce_call(&ag__op_std, x, 0, o);
 }
 
 /* ---- logsumexp ---- */
@@ -538,7 +574,7 @@ ag_tensor *(ag_std)(ag_tensor *x, const ag_reduce_options *o)
 static bool logsumexp_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_dtype d = (ag_dtype)call->in[0]->dtype;
-    return reduce_shape(call, out, ag__is_float(d) ? d : AG_F32);
+    return ag__reduce_shape(call, out, ag__is_float(d) ? d : AG_F32);
 }
 static bool logsumexp_kernel(const ag__call *call, ag_tensor *const *out)
 {
@@ -548,11 +584,11 @@ static bool logsumexp_kernel(const ag__call *call, ag_tensor *const *out)
  * that y lost by its size, and 0 where all x are -inf and so have no influence. */
 static bool logsumexp_vjp(ag__rule *r)
 {
-    ag_tensor *g = reduce_beside(r, r->g[0]), *y = reduce_beside(r, ag__out(r, 0));
+    ag_tensor *g = ag__reduce_beside(r, r->g[0]), *y = ag__reduce_beside(r, ag__out(r, 0));
     ag_tensor *finite = y ? ag_isfinite(y) : NULL, *shift = finite ? ag_where(finite, y, 0) : NULL;
     ag_tensor *below = shift ? ag_sub(ag__in(r, 0), shift) : NULL;
     ag_tensor *weights = below ? ag_exp(below) : NULL;
-    ag_tensor *sum = weights ? reduce_likewise(r, weights, ag_sum) : NULL;
+    ag_tensor *sum = weights ? ag__reduce_likewise(r, weights, ag_sum) : NULL;
     ag_tensor *none = sum ? ag_eq(sum, 0) : NULL, *total = none ? ag_where(none, 1, sum) : NULL;
     ag_tensor *share = g && total ? ag_div(g, total) : NULL;
     return (r->out[0] = share ? ag_mul(share, weights) : NULL) != NULL;
@@ -566,10 +602,10 @@ const ag__op ag__op_logsumexp = { .name = "logsumexp",
                                   .takes_attrs = true,
                                   .infer = logsumexp_infer,
                                   .kernel = logsumexp_kernel,
-                                  .needs = reduce_needs_both,
+                                  .needs = ag__reduce_needs_both,
                                   .vjp = logsumexp_vjp };
 
 ag_tensor *(ag_logsumexp)(ag_tensor *x, const ag_reduce_options *o)
 {
-    return reduce_call(&ag__op_logsumexp, x, o);
+    return ag__reduce_call(&ag__op_logsumexp, x, 0, o);
 }

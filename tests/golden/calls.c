@@ -47,13 +47,24 @@ static ag_operand operand(const call *c, int i)
     return (ag_operand){ .tensor = c->x[i], .kind = AG_OPERAND_TENSOR };
 }
 
+static ag_reduce_options reduce_options(const call *c)
+{
+    return (ag_reduce_options){ .size = sizeof(ag_reduce_options),
+                                .dims = list(c, "dims"),
+                                .keepdim = integer(c, "keepdim") != 0,
+                                .correction_zero = integer(c, "correction_zero") != 0 };
+}
+
 static ag_tensor *reduce(const call *c, call_reduce_fn *f)
 {
-    const ag_reduce_options o = { .size = sizeof o,
-                                  .dims = list(c, "dims"),
-                                  .keepdim = integer(c, "keepdim") != 0,
-                                  .correction_zero = integer(c, "correction_zero") != 0 };
+    const ag_reduce_options o = reduce_options(c);
     return f(c->x[0], &o);
+}
+
+static ag_tensor *call_norm(const call *c)
+{
+    const ag_reduce_options o = reduce_options(c);
+    return (ag_norm)(c->x[0], real(c, "p"), &o);
 }
 
 static ag_tensor *loss(const call *c, call_loss_fn *f)
@@ -81,7 +92,9 @@ DEFINE(clamp, ag_clamp(c->x[0], real(c, "lo"), real(c, "hi")))
 DEFINE(polygamma, ag_polygamma(small(c, "n"), c->x[0]))
 DEFINE(to, ag_to(c->x[0], argument(c, "dtype")->dtype))
 DEFINE(argmax, ag_argmax(c->x[0], small(c, "dim"), integer(c, "keepdim") != 0))
+DEFINE(argmin, ag_argmin(c->x[0], small(c, "dim"), integer(c, "keepdim") != 0))
 DEFINE(cumsum, ag_cumsum(c->x[0], small(c, "dim")))
+DEFINE(cumprod, ag_cumprod(c->x[0], small(c, "dim")))
 DEFINE(logcumsumexp, ag_logcumsumexp(c->x[0], small(c, "dim")))
 DEFINE(reshape, ag_reshape(c->x[0], list(c, "shape")))
 DEFINE(view, ag_view(c->x[0], list(c, "shape")))
@@ -109,6 +122,23 @@ DEFINE(layer_norm, ag_layer_norm(c->x[0], small(c, "n"), c->x[1], c->x[2], real(
 DEFINE(index_select, ag_index_select(c->x[0], small(c, "dim"), c->x[1]))
 DEFINE(gather, ag_gather(c->x[0], small(c, "dim"), c->x[1]))
 DEFINE(one_hot, ag_one_hot(c->x[0], integer(c, "classes")))
+
+/* Of two results the one that `which` says. */
+#define CHOICE(name, ...)                                                                          \
+    static ag_tensor *call_##name(const call *c)                                                   \
+    {                                                                                              \
+        ag_tensor *result[2];                                                                      \
+        return ag_##name(c->x[0], __VA_ARGS__, &result[0], &result[1])                             \
+                   ? result[integer(c, "which")]                                                   \
+                   : NULL;                                                                         \
+    }
+CHOICE(max_dim, small(c, "dim"), integer(c, "keepdim") != 0)
+CHOICE(min_dim, small(c, "dim"), integer(c, "keepdim") != 0)
+CHOICE(median_dim, small(c, "dim"), integer(c, "keepdim") != 0)
+CHOICE(sort, small(c, "dim"), integer(c, "descending") != 0)
+CHOICE(topk, integer(c, "k"), small(c, "dim"), integer(c, "largest") != 0)
+CHOICE(cummax, small(c, "dim"))
+CHOICE(cummin, small(c, "dim"))
 
 /* ---- the table ---- */
 

@@ -56,6 +56,10 @@ def reduction(function):
     return lambda x, dims=(), keepdim=0: function(x, dims_of(x, dims), keepdim=bool(keepdim))
 
 
+def truth(function):
+    return lambda x, dims=(), keepdim=0: function(x, tuple(dims) or None, keepdim=bool(keepdim))
+
+
 def spread(function):
     return lambda x, dims=(), keepdim=0, correction_zero=0: function(
         x, dims_of(x, dims), correction=0 if correction_zero else 1, keepdim=bool(keepdim))
@@ -195,11 +199,27 @@ OPS.update(
     amax=reduction(torch.amax),
     amin=reduction(torch.amin),
     logsumexp=reduction(torch.logsumexp),
+    nansum=reduction(torch.nansum),
+    norm=lambda x, p, dims=(), keepdim=0: torch.linalg.vector_norm(
+        x, p, tuple(dims) or None, keepdim=bool(keepdim)),
+    count_nonzero=lambda x, dims=(): torch.count_nonzero(x, tuple(dims) or None),
+    any=truth(torch.any),
+    all=truth(torch.all),
     var=spread(torch.var),
     std=spread(torch.std),
     argmax=lambda x, dim, keepdim=0: torch.argmax(x, dim, bool(keepdim)),
+    argmin=lambda x, dim, keepdim=0: torch.argmin(x, dim, bool(keepdim)),
     cumsum=lambda x, dim: torch.cumsum(x, dim),
+    cumprod=lambda x, dim: torch.cumprod(x, dim),
     logcumsumexp=lambda x, dim: torch.logcumsumexp(x, dim),
+    max_dim=lambda x, dim, keepdim=0, which=0: torch.max(x, dim, bool(keepdim))[which],
+    min_dim=lambda x, dim, keepdim=0, which=0: torch.min(x, dim, bool(keepdim))[which],
+    median_dim=lambda x, dim, keepdim=0, which=0: torch.median(x, dim, bool(keepdim))[which],
+    sort=lambda x, dim, descending=0, which=0: torch.sort(
+        x, dim=dim, descending=bool(descending), stable=True)[which],
+    topk=lambda x, k, dim, largest=0, which=0: torch.topk(x, k, dim, bool(largest))[which],
+    cummax=lambda x, dim, which=0: torch.cummax(x, dim)[which],
+    cummin=lambda x, dim, which=0: torch.cummin(x, dim)[which],
     reshape=lambda x, shape: x.reshape(shape),
     view=lambda x, shape: x.view(shape),
     expand=lambda x, shape: x.expand(shape),

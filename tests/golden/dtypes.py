@@ -12,11 +12,14 @@ from pointwise import DOMAINS, spread
 PAIRS = """add sub mul div pow fmod remainder atan2 hypot maximum minimum logaddexp xlogy copysign
     eq lt logical_and where cat stack matmul lerp mse_loss""".split()
 SINGLE = list(DOMAINS) + [
-    "sum", "mean", "prod", "amax", "var", "logsumexp", "cumsum", "logcumsumexp", "argmax",
-    "softmax", "log_softmax", "gelu", "elu", "leaky_relu", "hardtanh", "clamp"
+    "sum", "mean", "prod", "amax", "var", "logsumexp", "cumsum", "cumprod", "logcumsumexp",
+    "argmax", "argmin", "nansum", "norm", "count_nonzero", "any", "all", "max_dim", "min_dim",
+    "median_dim", "sort", "topk", "cummax", "cummin", "softmax", "log_softmax", "gelu", "elu", "leaky_relu", "hardtanh", "clamp"
 ]
 ARGUMENTS = {
-    "cumsum": {"dim": 0}, "logcumsumexp": {"dim": 0}, "argmax": {"dim": 0}, "softmax": {"dim": 0},
+    "cumsum": {"dim": 0}, "cumprod": {"dim": 0}, "argmin": {"dim": 0}, "norm": {"p": 2},
+    "max_dim": {"dim": 0}, "min_dim": {"dim": 0}, "median_dim": {"dim": 0}, "sort": {"dim": 0},
+    "topk": {"k": 1, "dim": 0}, "cummax": {"dim": 0}, "cummin": {"dim": 0}, "logcumsumexp": {"dim": 0}, "argmax": {"dim": 0}, "softmax": {"dim": 0},
     "log_softmax": {"dim": 0}, "gelu": {"tanh": 0}, "elu": {"alpha": 1},
     "leaky_relu": {"slope": 0.5}, "hardtanh": {"lo": -1, "hi": 1}, "clamp": {"lo": -1,
     "hi": 1}, "cat": {"dim": 0}, "stack": {"dim": 0}
@@ -109,7 +112,7 @@ def integers():
             dtype=dtype)
         for op in [
                 "neg", "abs", "sign", "square", "relu", "floor", "sum", "prod", "amax", "argmax",
-                "cumsum"
+                "argmin", "cumsum"
         ]:
             if op not in ("square", "prod") or dtype is not torch.int64:
                 yield Case(f"{op}.{name}", [(x, False)], [step(op, "%0", **ARGUMENTS.get(op, {}))],
@@ -145,7 +148,8 @@ def halves():
         ]:
             yield Case(f"{op}.{name}", [(x, False)], [step(op, "%0")], 0, f32=False)
         mild = torch.tensor([.1, -.7, 1.3, 2.9, -1.1, .33], dtype=torch.float64).to(dtype)
-        for op in ["sum", "mean", "amax", "prod", "cumsum", "softmax", "log_softmax", "logsumexp"]:
+        for op in ["sum", "mean", "amax", "prod", "cumsum", "cumprod", "softmax", "log_softmax",
+                   "logsumexp"]:
             yield Case(f"{op}.{name}", [(mild, False)], [step(op, "%0", **ARGUMENTS.get(op, {}))],
                 0,
                 f32=False)
@@ -229,7 +233,10 @@ def half_gradients():
 
         target = torch.tensor([0, 2]), False
         cases = [([x([2, 3], 1)], [step(op, "%0", dims=[1])])
-            for op in ["sum", "mean", "amax", "amin", "logsumexp"]]
+            for op in ["sum", "mean", "amax", "amin", "logsumexp", "nansum"]]
+        cases += [([x([2, 3], 1)], [step("norm", "%0", p=p, dims=[1])]) for p in [1, 2, 3]]
+        cases += [([x([2, 3], 1)], [step(op, "%0", dim=1)])
+            for op in ["max_dim", "median_dim", "sort", "cummax"]]
         cases += [([x([2, 3], 2)], [step(op, "%0", dim=1)])
             for op in ["softmax", "log_softmax", "cumsum"]]
         cases += [

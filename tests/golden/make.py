@@ -13,6 +13,7 @@ GROUPS = {
     "unary": (pointwise.unary, "Pointwise operations of one operand."),
     "binary": (pointwise.binary, "Pointwise operations of two and three operands."),
     "reductions": (structured.reductions, "Reductions and scans."),
+    "choices": (structured.choices, "Elements chosen along a dimension."),
     "shapes": (structured.shapes, "Views and copies."),
     "products": (structured.products, "Products of vectors and matrices."),
     "norms": (structured.norms, "Softmax and layer normalisation."),

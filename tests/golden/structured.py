@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from cases import Case, step
+from cases import DTYPES, Case, step
 from pointwise import spread
 
 
@@ -29,7 +29,7 @@ DIMS = [[], [0], [1], [-1], [0, 1], [0, 2], [-1, 0], [1, 2], [0, 1, 2]]
 
 
 def reductions():
-    for op in ["sum", "mean", "prod", "amax", "amin", "var", "std", "logsumexp"]:
+    for op in ["sum", "mean", "prod", "amax", "amin", "var", "std", "logsumexp", "nansum"]:
         for dims, keepdim in itertools.product(DIMS, [0, 1]):
             name = f"{op}.dims{'_'.join(map(str, dims))}{'.keepdim' if keepdim else ''}"
             arguments = {"dims": dims} if dims else {}
@@ -45,7 +45,7 @@ def reductions():
         yield Case(op + ".long", [given([37], 5, .8, 1.2)], [step(op, "%0")])
         yield Case(op + ".no_rows", [given([0, 3], 1)], [step(op, "%0", dims=[1])])
         yield Case(op + ".one", [given([3, 1], 6)], [step(op, "%0", dims=[1])], 1)
-    for op in ["sum", "mean", "prod", "logsumexp"]:
+    for op in ["sum", "mean", "prod", "logsumexp", "nansum"]:
         yield Case(op + ".nothing", [given([0, 3], 1)], [step(op, "%0", dims=[0])], 1)
     for op in ["var", "std"]:
         for dims in [[], [0], [1, 2]]:
@@ -53,6 +53,8 @@ def reductions():
             yield Case(f"{op}.population{len(dims)}", [given([2, 3, 2], 7)],
                 [step(op, "%0", **arguments)])
     yield from special_reductions()
+    yield from norms_of_vectors()
+    yield from counts()
     yield from scans()
 
 
@@ -65,7 +67,8 @@ def special_reductions():
             yield Case(f"{op}.{label}", [floats(rows)], [step(op, "%0", dims=[1])],
                 2 if label == "ties" else 1,
                 unknown=["g0"] if label == "nan" else [])
-        yield Case(f"argmax.{label}", [floats(rows, False)], [step("argmax", "%0", dim=1)], 0)
+        for op in ["argmax", "argmin"]:
+            yield Case(f"{op}.{label}", [floats(rows, False)], [step(op, "%0", dim=1)], 0)
     for k, row in enumerate([[2, 0, 3, 4], [2, 0, 0, 3], [0, 0, 0, 1], [0.], [0., 5]]):
         yield Case(f"prod.zeros{k}", [floats(row)], [step("prod", "%0")])
     yield Case("prod.zeros_by_row", [floats([[2, 0, 3], [1, 2, 3], [0, 0, 2]])],
@@ -79,21 +82,137 @@ def special_reductions():
     yield Case("std.equal", [floats([[1., 1, 1], [1, 2, 3]])], [step("std", "%0", dims=[1])], 1)
     yield Case("var.offset", [floats([1e6 + 1, 1e6 + 2, 1e6 + 4])], [step("var", "%0")], f32=False)
     for dim, keepdim in itertools.product([0, 1, 2, -1], [0, 1]):
-        yield Case(f"argmax.dim{dim}.{keepdim}", [(given([2, 3, 2], 1)[0], False)],
-            [step("argmax", "%0", dim=dim, keepdim=keepdim)], 0)
+        for op in ["argmax", "argmin"]:
+            yield Case(f"{op}.dim{dim}.{keepdim}", [(given([2, 3, 2], 1)[0], False)],
+                [step(op, "%0", dim=dim, keepdim=keepdim)], 0)
+
+
+POWERS = [0, .5, 1, 1.5, 2, 2.5, 3, -1, -2.5, math.inf, -math.inf]
+
+
+def norms_of_vectors():
+    inf, nan = math.inf, math.nan
+    for p in POWERS:
+        order = 2 if p else 0 # PyTorch knows no gradient for 0, ours is 0
+        for dims, keepdim in [([], 0), ([], 1), ([1], 0), ([-1, 0], 0), ([0, 2], 1)]:
+            name = f"norm.{p}.dims{'_'.join(map(str, dims))}{'.keepdim' if keepdim else ''}"
+            arguments = {"p": p, **({"dims": dims} if dims else {})}
+            if keepdim:
+                arguments["keepdim"] = 1
+            yield Case(name, [given([2, 3, 2], 1)], [step("norm", "%0", **arguments)], order)
+        yield Case(f"norm.{p}.scalar", [given([], 2)], [step("norm", "%0", p=p)], order)
+        yield Case(f"norm.{p}.transposed", [given([4, 3], 3)],
+            [SWAP, step("norm", "%1", p=p, dims=[0])], order)
+        yield Case(f"norm.{p}.expanded", [given([3, 1], 4)],
+            [step("expand", "%0", shape=[3, 2]),
+            step("norm", "%1", p=p, dims=[1])], order)
+        yield Case(f"norm.{p}.long", [given([70], 5, .8, 1.2)], [step("norm", "%0", p=p)], order)
+        yield Case(f"norm.{p}.no_rows", [given([0, 3], 1)], [step("norm", "%0", p=p, dims=[1])],
+            order)
+        if p >= 0 and p != inf:
+            yield Case(f"norm.{p}.nothing", [given([0, 3], 1)], [step("norm", "%0", p=p, dims=[0])],
+                min(order, 1))
+        # PyTorch's second derivatives are NaN at zeros, and its powers of infinities
+        yield Case(f"norm.{p}.zeros", [floats([[0., 0, 0], [3, 0, -4], [0, -2, 0]])],
+            [step("norm", "%0", p=p, dims=[1])], min(order, 1))
+        yield Case(f"norm.{p}.infinite",
+            [floats([[inf, 1, 2], [nan, inf, 1], [-inf, inf, 1], [nan, 0, 1]], False)],
+            [step("norm", "%0", p=p, dims=[1])], 0)
+
+
+def counts():
+    cube = torch.tensor([[[0, 1], [0, 0], [2, 3]], [[0, 0], [0, 5], [1, -1]]])
+    for op in ["count_nonzero", "any", "all"]:
+        for dims in [[], [0], [-1], [0, 2], [1, 2]]:
+            arguments = {"dims": dims} if dims else {}
+            for dtype in [torch.float64, torch.int64, torch.uint8, torch.bool, torch.float16]:
+                yield Case(f"{op}.dims{'_'.join(map(str, dims))}.{DTYPES[dtype]}",
+                    [(cube.to(dtype), False)], [step(op, "%0", **arguments)], 0)
+        yield Case(op + ".nan", [floats([[math.nan, 0], [math.nan, 1], [0, -0.], [math.inf, 0]],
+            False)], [step(op, "%0", dims=[1])], 0)
+        yield Case(op + ".scalar", [floats(3., False)], [step(op, "%0")], 0)
+        for dims in [[], [0], [1]]:
+            yield Case(f"{op}.nothing{'_'.join(map(str, dims))}", [(torch.zeros([0, 3]), False)],
+                [step(op, "%0", **({"dims": dims} if dims else {}))], 0)
+        if op != "count_nonzero":
+            yield Case(op + ".keepdim", [(cube, False)], [step(op, "%0", dims=[1], keepdim=1)], 0)
+    yield Case("nansum.nan", [floats([[math.nan, 1, 2], [math.nan] * 3, [math.inf, math.nan, 1]])],
+        [step("nansum", "%0", dims=[1])])
 
 
 def scans():
-    for op in ["cumsum", "logcumsumexp"]:
+    for op in ["cumsum", "cumprod", "logcumsumexp"]:
         for dim in [0, 1, -1]:
             yield Case(f"{op}.dim{dim}", [given([2, 3, 2], 1)], [step(op, "%0", dim=dim)])
         yield Case(op + ".transposed", [given([3, 2], 2)], [SWAP, step(op, "%1", dim=1)])
         yield Case(op + ".scalar", [given([], 3)], [step(op, "%0", dim=0)])
         yield Case(op + ".empty", [given([2, 0], 3)], [step(op, "%0", dim=1)])
+    for k, row in enumerate([[2, 0, 3, 4], [2, 0, 0, 3], [0, 0, 0, 1], [0.], [1, 3, 0.]]):
+        yield Case(f"cumprod.zeros{k}", [floats(row)], [step("cumprod", "%0", dim=0)])
+    yield Case("cumprod.zeros_by_row", [floats([[2, 0, 3], [1, 2, 3], [0, 0, 2]])],
+        [step("cumprod", "%0", dim=1)])
+    yield Case("cumprod.long", [given([37], 5, .8, 1.2)], [step("cumprod", "%0", dim=0)])
     yield Case("logcumsumexp.large", [floats([1000, 0, 1001, -1000.])],
         [step("logcumsumexp", "%0", dim=0)])
     yield Case("logcumsumexp.infinite", [floats([-math.inf, -math.inf, 0, 1])],
         [step("logcumsumexp", "%0", dim=0)], 0)
+
+
+# ---- elements chosen along a dimension ----
+
+CHOICES = [("max_dim", {}), ("min_dim", {}), ("median_dim", {}), ("sort", {}),
+    ("sort", {"descending": 1}), ("topk", {"k": 2}), ("topk", {"k": 2, "largest": 1}),
+    ("cummax", {}), ("cummin", {})]
+
+
+def choices():
+    inf, nan = math.inf, math.nan
+    cube, long = given([2, 3, 2], 1), given([70], 2)
+    special = [("ties", [[2, 2, 1], [3, 1, 3], [0., -0., 0.]]),
+        ("nan", [[1, nan, 2, 0], [nan, nan, 3, 1], [-inf, nan, inf, 1]]),
+        ("infinite", [[inf, 1, -inf], [-inf, -inf, 2]])]
+    for op, more in CHOICES:
+        label = op + "".join("." + name for name in more if name != "k")
+        for which in [0, 1]:
+
+            def case(name, leaf, order=2, **arguments):
+                if which:
+                    leaf, order = (leaf[0], False), 0
+                    arguments["which"] = 1
+                operation = step(op, "%0", **{**more, **arguments})
+                return Case(f"{label}.{name}{'.index' * which}", [leaf], [operation], order)
+
+            for dim in [1, -2]:
+                yield case(f"dim{dim}", cube, dim=dim)
+            if op.endswith("_dim"):
+                for dim in [0, 1, -1]:
+                    yield case(f"dim{dim}.keepdim", cube, dim=dim, keepdim=1)
+            yield case("long", long, dim=0)
+            yield case("scalar", given([], 3), dim=0, **({"k": 1} if op == "topk" else {}))
+            yield case("no_rows", given([0, 3], 3), dim=1)
+            if not op.endswith("_dim") and op != "topk":
+                yield case("nothing", given([0, 3], 3), dim=0)
+            for name, rows in special:
+                if which and (op == "topk" or op == "median_dim" and name != "nan"):
+                    continue # PyTorch promises nothing about equal elements
+                order = 0 if op in ("median_dim", "topk") else 2
+                yield case(name, floats(rows), order, dim=1)
+        yield Case(label + ".transposed", [given([4, 3], 3)],
+            [SWAP, step(op, "%1", dim=0, **more),
+            step("square", "%2")])
+        yield Case(label + ".expanded", [given([3, 1], 4)],
+            [step("expand", "%0", shape=[3, 2]),
+            step(op, "%1", dim=0, **more)])
+        for dtype in [torch.uint8, torch.int64, torch.float16, torch.bool]:
+            values = torch.tensor([3, 0, 7, 1, 2]).to(dtype)
+            if dtype is not torch.bool or op not in ("median_dim", "topk"):
+                yield Case(f"{label}.{DTYPES[dtype]}", [(values, False)],
+                    [step(op, "%0", dim=0, **more)], 0)
+    yield Case("topk.none", [given([2, 3], 1)], [step("topk", "%0", k=0, dim=1)])
+    low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
+    for op in ["max_dim", "min_dim", "median_dim", "sort"]:
+        yield Case(op + ".limits", [(torch.tensor([2, high, low, -1, high]), False)],
+            [step(op, "%0", dim=0, which=1)], 0)
 
 
 # ---- shapes ----
