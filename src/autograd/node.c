@@ -60,7 +60,7 @@ ag__extra *ag__node_extra(ag_node *n)
     if (!n->extra) {
         n->extra = ag__alloc(n->c, sizeof *n->extra);
         if (n->extra)
-            *n->extra = (ag__extra){ NULL };
+            memset(n->extra, 0, sizeof *n->extra);
     }
     return n->extra;
 }
