@@ -96,8 +96,6 @@ typedef struct ag__pass {
     size_t heap_room;
     int max_in;
     ag_tensor **out; /* results of a rule, max_in of them */
-    ag_tensor **in;  /* what prehooks made of its gradients, max_out of them; NULL until needed */
-    int max_out;
     ag__visit *first_heap[PASS_HEAP];
     ag_tensor *first_out[PASS_OUT];
     _Alignas(16) char first_chunk[PASS_CHUNK];
@@ -163,8 +161,8 @@ static ag__visit *pass_visit(pass *p, ag_node *n)
     p->visits = v;
     n->visit = v;
     n->pass = p->id;
-    p->max_in = n->n_in > p->max_in ? n->n_in : p->max_in;
-    p->max_out = n->n_out > p->max_out ? n->n_out : p->max_out;
+    if (n->n_in > p->max_in)
+        p->max_in = n->n_in;
     return v;
 }
 
@@ -363,10 +361,11 @@ static ag_tensor *const *pass_before(pass *p, ag__visit *v)
     ag_node *n = v->node;
     if (AG_LIKELY(!n->extra) || !ag__hook_find(ag__hooks_of(n), AG_HOOK_BEFORE))
         return v->grads;
-    if (!p->in && !(p->in = pass_take(p, (size_t)p->max_out * sizeof *p->in)))
+    ag_tensor **g = pass_take(p, n->n_out * sizeof *g);
+    if (!g)
         return NULL;
-    memcpy(p->in, v->grads, n->n_out * sizeof *p->in);
-    return ag__hooks_before(n, p->in) ? p->in : NULL;
+    memcpy(g, v->grads, n->n_out * sizeof *g);
+    return ag__hooks_before(n, g) ? g : NULL;
 }
 
 /* Runs the rule of v, with the hooks around it, and hands its results on. */
@@ -432,39 +431,56 @@ static bool pass_run_accumulator(pass *p, ag__visit *v)
     return true;
 }
 
-static bool pass_run_node(pass *p, ag__visit *v)
+/* Calls the hooks of v's gradients, and looks whether one of these is retained. */
+static bool pass_run_hooks(ag__visit *v, bool *keeps)
+{
+    if (!ag__hooks_tensor(v->node, v->grads))
+        return false;
+    *keeps = *keeps || ag__hook_find(ag__hooks_of(v->node), AG_HOOK_RETAIN);
+    return true;
+}
+
+/* A node of which all gradients have arrived. Those that are looked at again, as results of the pass
+ * or for .grad, stay in the visit. */
+static bool pass_run_visit(pass *p, ag__visit *v)
 {
     ag_node *n = v->node;
-    const bool takes_part = visit_takes_part(p, v), is_leaf = !n->op->vjp;
-    if (AG_UNLIKELY(atomic_load_explicit(&p->c->cancelled, memory_order_relaxed)))
-        return ag_fail(p->c, AG_ERR_CANCELLED, "backward was cancelled before %s", ag_node_name(n));
-    if (AG_UNLIKELY(n->extra != NULL) && takes_part && !ag__hooks_tensor(n, v->grads))
+    const bool is_leaf = !n->op->vjp, takes_part = visit_takes_part(p, v);
+    bool keeps = v->wanted || is_leaf, ok = true;
+    if (AG_UNLIKELY(n->extra != NULL) && takes_part && !pass_run_hooks(v, &keeps))
         return false;
-    const bool keeps =
-        v->wanted || is_leaf || (n->extra && ag__hook_find(ag__hooks_of(n), AG_HOOK_RETAIN));
     v->ran = !is_leaf && (p->all || v->needed);
-    bool ok = true;
     if (v->ran)
-        ok = p->c->anomaly ? pass_run_rule_named(p, v, keeps) : pass_run_rule(p, v, keeps);
-    else if (is_leaf && takes_part && n->extra)
+        ok = AG_UNLIKELY(p->c->anomaly) ? pass_run_rule_named(p, v, keeps)
+                                        : pass_run_rule(p, v, keeps);
+    else if (AG_UNLIKELY(n->extra != NULL) && is_leaf && takes_part)
         ok = pass_run_accumulator(p, v);
-    ag__scope_drain(&p->bracket);
-    if (!ok)
-        return false;
     if (keeps) {
         v->link = p->keeping;
         p->keeping = v;
+        return ok;
     }
-    for (int j = 0; j < n->n_out && !keeps; j++) {
+    for (int j = 0; j < n->n_out; j++) {
         ag__tensor_unref(v->grads[j]);
         v->grads[j] = NULL;
     }
-    for (int i = 0; i < n->n_in; i++) {
+    return ok;
+}
+
+/* Runs v, and tells the nodes its edges lead to. */
+static bool pass_run_node(pass *p, ag__visit *v)
+{
+    const ag_node *n = v->node;
+    if (AG_UNLIKELY(atomic_load_explicit(&p->c->cancelled, memory_order_relaxed)))
+        return ag_fail(p->c, AG_ERR_CANCELLED, "backward was cancelled before %s", ag_node_name(n));
+    const bool ok = pass_run_visit(p, v);
+    ag__scope_drain(&p->bracket);
+    for (int i = 0; i < n->n_in && ok; i++) {
         ag__visit *w = n->edges[i].node ? n->edges[i].node->visit : NULL;
         if (w && --w->missing == 0 && !heap_push(p, w))
             return false;
     }
-    return true;
+    return ok;
 }
 
 static bool pass_run(pass *p)
@@ -637,9 +653,8 @@ static void pass_begin(pass *p, ag_context *c, const ag__pass_request *r)
     p->heap = p->first_heap;
     p->heap_n = 0;
     p->heap_room = PASS_HEAP;
-    p->max_in = p->max_out = 0;
+    p->max_in = 0;
     p->out = p->first_out;
-    p->in = NULL;
     c->passes++;
     c->running = p;
     c->grad_enabled = r->create_graph;

@@ -173,14 +173,16 @@ static bool node_set_site(ag_node *n)
     return true;
 }
 
-bool ag__node_connect(ag_node *n, ag_tensor *const *in)
+static inline bool node_connect(ag_node *n, ag_tensor *const *in)
 {
     for (int i = 0; i < n->n_in; i++)
-        if (!ag__gradient_edge(in[i], &n->edges[i]))
+        if (in[i] && ag__wants_grad(in[i]) && !ag__gradient_edge(in[i], &n->edges[i]))
             return false;
     n->seq = n->c->next_seq++;
-    return (!n->c->site_file && !n->c->rule_site) || node_set_site(n);
+    return AG_LIKELY(!n->c->site_file && !n->c->rule_site) || node_set_site(n);
 }
+
+bool ag__node_connect(ag_node *n, ag_tensor *const *in) { return node_connect(n, in); }
 
 bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
 {
@@ -200,7 +202,7 @@ bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
     if (attr_bytes)
         memcpy(ag__node_payload(n), call->attrs, attr_bytes);
     n->numbers = (uint8_t)numbers;
-    if (!ag__saved_set_call(n, call, out, mask) || !ag__node_connect(n, call->in)) {
+    if (!ag__saved_set_call(n, call, out, mask) || !node_connect(n, call->in)) {
         ag__node_unref(n);
         return false;
     }

@@ -170,7 +170,7 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
     ag__geometry_set(out, AG_F32, ag__sizes(first));
     for (int i = 1; i < call->n_in; i++) {
         const ag_tensor *t = call->in[i];
-        alike = alike && t->dtype == first->dtype && !(t->flags & AG_T_NUMBER);
+        alike = alike && t->dtype == first->dtype;
         if (t->ndim == 0 || ag__same_shape((ag_ints){ out->shape, out->ndim }, ag__sizes(t)))
             continue;
         const ag__geometry so_far = *out;
