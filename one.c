@@ -52,8 +52,11 @@
 #include "src/ops/walk.c"
 
 #include "src/autograd/backward.c"
+#include "src/autograd/batched.c"
 #include "src/autograd/custom.c"
 #include "src/autograd/engine.c"
+#include "src/autograd/forward.c"
+#include "src/autograd/functional.c"
 #include "src/autograd/gradcheck.c"
 #include "src/autograd/hooks.c"
 #include "src/autograd/inspect.c"
@@ -62,6 +65,8 @@
 #include "src/autograd/node.c"
 #include "src/autograd/reach.c"
 #include "src/autograd/saved.c"
+#include "src/autograd/tape.c"
+#include "src/autograd/trial.c"
 #include "src/autograd/view.c"
 
 #include "src/train/init.c"

@@ -98,7 +98,8 @@ static void t_inputs(ag_context *c)
     CHECK_ERROR(ag_grad(&s, 1, unused, 0, g), AG_ERR_VALUE, "grad requires non-empty inputs.");
     CHECK_ERROR(ag_grad(&s, 1, unused, -1, g), AG_ERR_VALUE, "grad requires non-empty inputs.");
     CHECK_ERROR(ag_grad(&s, 1, unused, 2, NULL), AG_ERR_VALUE, "ag_grad: ");
-    CHECK_ERROR(ag_grad(&s, 1, unused, 2, g, .batched = true), AG_ERR_UNSUPPORTED, "batched");
+    CHECK_ERROR(ag_grad(&s, 1, unused, 2, g, .batched = true), AG_ERR_VALUE,
+                "ag_grad: .batched needs a grad_output, whose first dimension is the batch");
     CHECK_ERROR(ag_grad(&s, 1, unused, 2, g), AG_ERR_GRAD,
                 "One of the differentiated Tensors appears to not have been used in the graph. Set "
                 "allow_unused=True if this is the desired behavior.");
