@@ -466,12 +466,22 @@ AG_API int64_t ag_checkpoint_sequence_cost(int64_t steps, int snapshots);
 typedef struct {
     size_t size;
     double eps, atol, rtol; /* 0: 1e-6, 1e-5, 1e-3 */
-    bool forward_mode, batched;
-    int n_outputs; /* 0: 1 */
+    bool forward_mode;      /* tangents (ag_jvp) too */
+    bool batched;           /* gradients of batches (ag_grad) too */
+    int n_outputs;          /* 0: 1 */
+    double nondet_tol;      /* what two equal passes may differ by */
+    bool no_undefined_check; /* undefined gradients and tangents need not act as zeros */
+    bool no_reverse;         /* leave out all that needs backward passes */
+    bool fast_mode;          /* compare v^T J u for one u and v only, not the Jacobians J */
+    bool non_contiguous_grads; /* ag_gradgradcheck: cotangents with gaps */
+    bool forward_over_reverse; /* ag_gradgradcheck: tangents of gradients too, as .forward_mode */
 } ag_gradcheck_options;
-/* Compares derivatives of fn at `in` (f64, some of them requiring grad) with central differences. */
+/* Compares derivatives of fn at `in` (f64, some of them requiring grad) with central differences
+ * (f(x + eps) - f(x - eps)) / 2 eps: |a - n| <= atol + rtol |n| for each. Also checks that passes
+ * repeat, and that gradients are multiplied by those that come in. The error shows the Jacobians. */
 AG_API bool ag_gradcheck(ag_fn fn, ag_tensor *const *in, int n, void *user,
                          const ag_gradcheck_options *);
+/* The same for the gradients of fn, with respect to its inputs and to the cotangents. */
 AG_API bool ag_gradgradcheck(ag_fn fn, ag_tensor *const *in, int n, void *user,
                              const ag_gradcheck_options *);
 
