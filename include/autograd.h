@@ -318,7 +318,8 @@ typedef struct {
 /* Adds d(sum t . gradient)/d(leaf) to the .grad of every leaf behind t. */
 AG_API bool ag_backward(ag_tensor *t, const ag_backward_options *);
 AG_API bool ag_backward_all(ag_tensor *const *tensors, int n, const ag_backward_all_options *);
-/* results[i] = d(sum over outputs . grad_outputs)/d(inputs[i]); touches no .grad. */
+/* results[i] = d(sum over outputs . grad_outputs)/d(inputs[i]); touches no .grad. With .batched the
+ * first dimension of every grad_output, and of every result, counts cotangents. */
 AG_API bool ag_grad(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs, int n_inputs,
                     ag_tensor **results, const ag_grad_options *);
 
@@ -465,14 +466,40 @@ AG_API int64_t ag_checkpoint_sequence_cost(int64_t steps, int snapshots);
 typedef struct {
     size_t size;
     double eps, atol, rtol; /* 0: 1e-6, 1e-5, 1e-3 */
-    bool forward_mode, batched;
-    int n_outputs; /* 0: 1 */
+    bool forward_mode;      /* tangents (ag_jvp) too */
+    bool batched;           /* gradients of batches (ag_grad) too */
+    int n_outputs;          /* 0: 1 */
+    double nondet_tol;      /* what two equal passes may differ by */
+    bool no_undefined_check; /* undefined gradients and tangents need not act as zeros */
+    bool no_reverse;         /* leave out all that needs backward passes */
+    bool fast_mode;          /* compare v^T J u for one u and v only, not the Jacobians J */
+    bool non_contiguous_grads; /* ag_gradgradcheck: cotangents with gaps */
+    bool forward_over_reverse; /* ag_gradgradcheck: tangents of gradients too, as .forward_mode */
 } ag_gradcheck_options;
-/* Compares derivatives of fn at `in` (f64, some of them requiring grad) with central differences. */
+/* Compares derivatives of fn at `in` (f64, some of them requiring grad) with central differences
+ * (f(x + eps) - f(x - eps)) / 2 eps: |a - n| <= atol + rtol |n| for each. Also checks that passes
+ * repeat, and that gradients are multiplied by those that come in. The error shows the Jacobians. */
 AG_API bool ag_gradcheck(ag_fn fn, ag_tensor *const *in, int n, void *user,
                          const ag_gradcheck_options *);
+/* The same for the gradients of fn, with respect to its inputs and to the cotangents. */
 AG_API bool ag_gradgradcheck(ag_fn fn, ag_tensor *const *in, int n, void *user,
                              const ag_gradcheck_options *);
+
+/* ---- functional: derivatives of a function at `in`. fn gets stand-ins, which share the data of its
+ *      inputs; inputs need not require a gradient. Results are part of the graph where grad mode is on
+ *      and they depend on tensors that require one; gradients that fn takes itself need
+ *      .create_graph. A v of other shapes: "v has invalid size: should be [2] but got [3]." ---- */
+
+/* Reverse mode: out = fn(in); grads[i] = sum over j of cotangents[j] . d out[j] / d in[i], zeros where
+ * nothing depends on in[i], NULL for integers. A NULL cotangent is zero; without `cotangents` the
+ * function must have one output of one element. */
+AG_API bool ag_vjp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor **out, int m,
+                   ag_tensor *const *cotangents, ag_tensor **grads, void *user);
+/* Forward mode: out = fn(in); tangents_out[j] = sum over i of d out[j] / d in[i] . tangents[i], NULL
+ * where that is zero because out[j] depends on no input with a tangent. A NULL tangent is zero;
+ * without `tangents` the function must have one input of one element. */
+AG_API bool ag_jvp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor *const *tangents,
+                   ag_tensor **out, int m, ag_tensor **tangents_out, void *user);
 
 /* ---- operands ------------------------------------------------------------------------------ */
 

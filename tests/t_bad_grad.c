@@ -98,7 +98,8 @@ static void t_inputs(ag_context *c)
     CHECK_ERROR(ag_grad(&s, 1, unused, 0, g), AG_ERR_VALUE, "grad requires non-empty inputs.");
     CHECK_ERROR(ag_grad(&s, 1, unused, -1, g), AG_ERR_VALUE, "grad requires non-empty inputs.");
     CHECK_ERROR(ag_grad(&s, 1, unused, 2, NULL), AG_ERR_VALUE, "ag_grad: ");
-    CHECK_ERROR(ag_grad(&s, 1, unused, 2, g, .batched = true), AG_ERR_UNSUPPORTED, "batched");
+    CHECK_ERROR(ag_grad(&s, 1, unused, 2, g, .batched = true), AG_ERR_VALUE,
+                "ag_grad: .batched needs a grad_output, whose first dimension is the batch");
     CHECK_ERROR(ag_grad(&s, 1, unused, 2, g), AG_ERR_GRAD,
                 "One of the differentiated Tensors appears to not have been used in the graph. Set "
                 "allow_unused=True if this is the desired behavior.");
@@ -248,8 +249,10 @@ static void t_gradcheck(ag_context *c)
     CHECK_ERROR(ag_gradcheck(fails, &x, 1, "its own reason"), AG_ERR_IO, "its own reason");
     CHECK_ERROR(ag_gradcheck(gives_null, &x, 1, NULL), AG_ERR_VALUE, "output 0 is NULL");
     CHECK_ERROR(ag_gradgradcheck(fails, &x, 1, "its own reason"), AG_ERR_IO, "its own reason");
-    CHECK_ERROR(ag_gradcheck(square, &x, 1, NULL, .batched = true), AG_ERR_UNSUPPORTED,
-                "not supported");
+    CHECK_ERROR(
+        ag_gradcheck(square, &x, 1, NULL, .no_reverse = true), AG_ERR_VALUE,
+        "Expected at least one of check_forward_ad (.forward_mode) or check_backward_ad (not "
+        ".no_reverse) to be True");
 }
 
 /* ---- optimisers ---- */

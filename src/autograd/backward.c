@@ -2,6 +2,7 @@
  * The passes that users start: checks of what they ask for, with PyTorch's sentences, before the
  * engine takes over.
  */
+#include "batched.h"
 #include "engine.h"
 #include "view.h"
 
@@ -114,7 +115,7 @@ bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs
     if (!inputs || n_inputs <= 0 || !results)
         return ag_fail(c, AG_ERR_VALUE, "ag_grad: grad requires non-empty inputs.");
     if (o->batched)
-        return ag_fail(c, AG_ERR_UNSUPPORTED, "ag_grad: .batched is not supported");
+        return ag__grad_batched(outputs, n_outputs, inputs, n_inputs, results, o);
     for (int i = 0; i < n_outputs; i++)
         if (!backward_check_root(c, outputs[i], i, o->grad_outputs ? o->grad_outputs[i] : NULL))
             return false;

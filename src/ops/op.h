@@ -90,6 +90,9 @@ typedef struct ag__op {
     unsigned (*needs)(unsigned wanted);
     /* Fills r->out[i] for each i with ag__wants(r, i), by calling operations. NULL: no derivative. */
     bool (*vjp)(ag__rule *r);
+    /* Forward mode: r->g are the tangents of the inputs (NULL: zero), r->out those of the outputs, to be
+     * filled. NULL: derived from the rest of the row (autograd/forward.c). */
+    bool (*jvp)(ag__rule *r);
     const struct ag__pointwise *pointwise; /* NULL for structured rows */
     /* For nodes with a payload of their own; NULL otherwise. */
     void (*release)(struct ag_node *n);       /* gives up what the payload owns */

@@ -224,7 +224,9 @@ static bool mean_kernel(const ag__call *call, ag_tensor *const *out)
 static bool mean_vjp(ag__rule *r)
 {
     ag_tensor *g = ag__reduce_beside(r, r->g[0]);
-    g = g ? ag_div(g, (double)reduce_rule_count(r)) : NULL;
+    const int64_t n = reduce_rule_count(r);
+    if (n > 0) /* or nobody receives anything, and g's gradient is 0, not 0 / 0 */
+        g = g ? ag_div(g, (double)n) : NULL;
     return (r->out[0] = g ? ag_expand(g, ag__in_shape(r, 0)) : NULL) != NULL;
 }
 

@@ -1,0 +1,78 @@
+/*
+ * Derivatives of functions: see trial.h for how a function is differentiated from outside.
+ */
+#include "trial.h"
+
+static bool functional_check(const ag__trial *t, ag_tensor *const *cotangents)
+{
+    if (!cotangents)
+        return (t->m == 1 && t->out[0]->numel == 1) ||
+               ag_fail(
+                   t->c, AG_ERR_VALUE,
+                   "ag_vjp: The vector v can only be None if the user-provided function returns "
+                   "a single Tensor with a single element.");
+    for (int j = 0; j < t->m; j++)
+        if (!ag__trial_check_v(t, cotangents[j], t->out[j], j, t->m))
+            return false;
+    return true;
+}
+
+/* Whether the gradients are part of the caller's graph. */
+static bool functional_is_differentiable(const ag__trial *t, ag_tensor *const *cotangents,
+                                         bool *differentiable)
+{
+    ag__tape tape;
+    *differentiable = false;
+    if (!t->records)
+        return true;
+    if (!ag__tape_open(&tape, t->c, t->from, t->out, t->m))
+        return false;
+    *differentiable = ag__tape_mark(&tape, t->hidden, t->n);
+    ag__tape_close(&tape, false);
+    for (int j = 0; cotangents && j < t->m; j++)
+        *differentiable = *differentiable || (cotangents[j] && ag__wants_grad(cotangents[j]));
+    return true;
+}
+
+/* The gradients of the floating point inputs; lists[] has room for 2 m + 2 n tensors. */
+static bool functional_pull(ag__trial *t, ag_tensor *const *cotangents, ag_tensor **lists)
+{
+    ag_tensor **y = lists, **v = y + t->m, **x = v + t->m, **g = x + t->n;
+    int n_y = 0, n_x = 0;
+    bool differentiable;
+    for (int j = 0; j < t->m; j++)
+        if (ag__wants_grad(t->out[j]) && (!cotangents || cotangents[j])) {
+            y[n_y] = t->out[j];
+            v[n_y++] = cotangents ? cotangents[j] : NULL;
+        }
+    for (int i = 0; i < t->n; i++)
+        if (ag__is_float((ag_dtype)t->in[i]->dtype))
+            x[n_x++] = t->in[i];
+    if (!functional_is_differentiable(t, cotangents, &differentiable) ||
+        (n_x && n_y &&
+         !ag_grad(y, n_y, x, n_x, g, .grad_outputs = v, .create_graph = differentiable,
+                  .materialize_grads = true)))
+        return false;
+    for (int i = 0, k = 0; i < t->n; i++) {
+        if (!ag__is_float((ag_dtype)t->in[i]->dtype))
+            continue;
+        t->more[i] = n_y ? g[k++] : ag_zeros_like(t->in[i]);
+        if (!t->more[i])
+            return false;
+    }
+    return true;
+}
+
+bool ag_vjp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor **out, int m,
+            ag_tensor *const *cotangents, ag_tensor **grads, void *user)
+{
+    ag__trial t;
+    if (!ag__trial_begin(&t, "ag_vjp", fn, in, n, m, n))
+        return false;
+    const size_t bytes = (size_t)(2 * (m + n)) * sizeof(ag_tensor *);
+    ag_tensor **lists = ag__alloc(t.c, bytes);
+    const bool ok = lists && ag__trial_call(&t, fn, in, NULL, user) &&
+                    functional_check(&t, cotangents) && functional_pull(&t, cotangents, lists);
+    ag__free(t.c, lists, bytes);
+    return ag__trial_end(&t, ok, out, grads);
+}
