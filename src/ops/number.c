@@ -7,13 +7,19 @@
 
 #include "op.h"
 
-/* A hash of the number, to AG_NUMBERS values. */
-static unsigned number_place(double value, ag_dtype dtype)
+/* The number bit by bit: -0 is not 0, and a NaN is itself. */
+static uint64_t number_bits(double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
-    bits = (bits + (unsigned)dtype) * 0x9E3779B97F4A7C15u;
-    return (unsigned)(bits >> 60) % AG_NUMBERS;
+    return bits;
+}
+
+/* A hash to AG_NUMBERS values. */
+static unsigned number_place(double value, ag_dtype dtype)
+{
+    const uint64_t hash = (number_bits(value) + (unsigned)dtype) * 0x9E3779B97F4A7C15u;
+    return (unsigned)(hash >> 60) % AG_NUMBERS;
 }
 
 /* A kept tensor does not count as one of the program's. */
@@ -32,7 +38,7 @@ ag_tensor *ag__number_beside(const ag_tensor *t, double value, ag_dtype otherwis
     const ag_dtype dtype = same ? (ag_dtype)t->dtype : otherwise;
     ag__number_kept *kept = &c->numbers[number_place(value, dtype)];
     if (kept->tensor && kept->tensor->dtype == dtype &&
-        memcmp(&kept->value, &value, sizeof value) == 0)
+        number_bits(kept->value) == number_bits(value))
         return ag__tensor_ref(kept->tensor);
     ag_tensor *number = ag__tensor_number(c, value, dtype);
     if (!number || c->closed)
