@@ -47,6 +47,7 @@
 #include "src/ops/scan.c"
 #include "src/ops/shape.c"
 #include "src/ops/sort.c"
+#include "src/ops/split.c"
 #include "src/ops/strided.c"
 #include "src/ops/table.c"
 #include "src/ops/walk.c"

@@ -675,6 +675,12 @@ AG_API ag_tensor *ag_diagonal(ag_tensor *x, int64_t offset, int d1, int d2);
 AG_API ag_tensor *ag_unfold(ag_tensor *x, int dim, int64_t size, int64_t step);
 /* Any view of x's storage; strides (not negative) and offset are in elements of it. */
 AG_API ag_tensor *ag_as_strided(ag_tensor *x, ag_ints shape, ag_ints strides, int64_t offset);
+/* The parts of x along dim fill out[0..capacity); how many there are, or -1 with an error, also when
+ * there is not enough room. split: parts of `size`, the last may be smaller; chunk: `chunks` parts of
+ * one size, rounded up, or fewer; unbind: every index by itself, without the dim. */
+AG_API int ag_split(ag_tensor *x, int64_t size, int dim, ag_tensor **out, int capacity);
+AG_API int ag_chunk(ag_tensor *x, int64_t chunks, int dim, ag_tensor **out, int capacity);
+AG_API int ag_unbind(ag_tensor *x, int dim, ag_tensor **out, int capacity);
 AG_API ag_tensor *ag_cat(ag_tensor *const *tensors, int n, int dim);
 AG_API ag_tensor *ag_stack(ag_tensor *const *tensors, int n, int dim);
 AG_API ag_tensor *ag_flip(ag_tensor *x, ag_ints dims);

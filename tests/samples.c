@@ -16,6 +16,8 @@
 #define WEIGHTED(loss, target, ...)                                                                \
     weighted(ag_##loss, A, target,                                                                 \
              (ag_loss_options){ .size = sizeof(ag_loss_options), __VA_ARGS__ })
+/* Of an operation that fills `out` with n results. */
+#define PARTS(n, call, expression) ((call) == (n) ? (expression) : NULL)
 /* A row that has no public function: called with its attributes, or with an index beside A. */
 #define ROW(name, n, ...) ag__run1(ag__ops[AG_OP_##name], x, n, &(ag__attrs){ __VA_ARGS__ })
 #define INDEXED(name, index, ...)                                                                  \
@@ -38,8 +40,8 @@ static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_los
 #define SAMPLE(name, row, shapes, traits, expression)                                              \
     static ag_tensor *call_##name(ag_context *c, ag_tensor *const *x)                              \
     {                                                                                              \
-        ag_tensor *first = NULL, *second = NULL;                                                   \
-        (void)c, (void)x, (void)first, (void)second;                                               \
+        ag_tensor *first = NULL, *second = NULL, *out[8] = { NULL };                               \
+        (void)c, (void)x, (void)first, (void)second, (void)out;                                    \
         return expression;                                                                         \
     }
 #include "samples.def"
