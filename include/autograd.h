@@ -706,13 +706,31 @@ AG_API ag_tensor *ag_addmm(ag_tensor *m, ag_tensor *a, ag_tensor *b,
 AG_API ag_tensor *ag_linear(ag_tensor *x, ag_tensor *weight,
                             ag_tensor *bias_or_null); /* x weight^T + bias; weight is (out, in) */
 
-/* ---- indexing. Indices are i64 (or i32) tensors; out of range is an error. --------------------- */
+/* ---- indexing. Indices are i64 (or i32) tensors; out of range is an error. Sums into a place that is
+ *      indexed several times have a fixed order; of values written to one place the last stays. ------ */
 
 AG_API ag_tensor *ag_index_select(ag_tensor *x, int dim, ag_tensor *index); /* index is 1-dim */
+/* x with src, slice by slice, added at the indices of dim; src has x's dtype. */
+AG_API ag_tensor *ag_index_add(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
 AG_API ag_tensor *ag_gather(ag_tensor *x, int dim, ag_tensor *index); /* y[i][j] = x[index[i][j]][j] */
+/* x with x[index[i][j]][j] = src[i][j], or += in the second; index is nowhere larger than src. */
+AG_API ag_tensor *ag_scatter(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_scatter_add(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_take(ag_tensor *x, ag_tensor *index); /* of x as a vector; -1 is the last */
+/* x[a, b] of PyTorch. Each of the n <= ndim tensors holds indices (-1 is the last) or is NULL, which
+ * is the whole dim, or a bool or u8 mask of one or more dims. They broadcast together; the result has
+ * their shape in place of the indexed dims when these are neighbours, and else in front. */
+AG_API ag_tensor *ag_index(ag_tensor *x, ag_tensor *const *tensors, int n);
+/* x with v, which broadcasts, written there (or added, with accumulate). */
+AG_API ag_tensor *ag_index_put(ag_tensor *x, ag_tensor *const *tensors, int n, ag_tensor *v,
+                               bool accumulate);
 AG_API ag_tensor *ag_embedding(ag_tensor *weight, ag_tensor *index);  /* rows of weight */
 AG_API ag_tensor *ag_one_hot(ag_tensor *index, int64_t classes);      /* i64, no gradient */
+/* Masks are bool and broadcast with x. select: the elements in order, as a vector; scatter: x with
+ * the first elements of src in place of those. */
 AG_API ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, ag_tensor *value);
+AG_API ag_tensor *ag_masked_select(ag_tensor *x, ag_tensor *mask);
+AG_API ag_tensor *ag_masked_scatter(ag_tensor *x, ag_tensor *mask, ag_tensor *src);
 
 /* ---- normalisation and losses ------------------------------------------------------------------ */
 

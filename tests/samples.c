@@ -16,6 +16,11 @@
 #define WEIGHTED(loss, target, ...)                                                                \
     weighted(ag_##loss, A, target,                                                                 \
              (ag_loss_options){ .size = sizeof(ag_loss_options), __VA_ARGS__ })
+/* A list of index tensors, of which ALL is a whole dimension, and its length. */
+#define AT(...)                                                                                    \
+    (ag_tensor *[]){ __VA_ARGS__ },                                                                \
+        (int)(sizeof((ag_tensor *[]){ __VA_ARGS__ }) / sizeof(ag_tensor *))
+#define ALL ((ag_tensor *)(void *)&all)
 /* Of an operation that fills `out` with n results. */
 #define PARTS(n, call, expression) ((call) == (n) ? (expression) : NULL)
 /* A row that has no public function: called with its attributes, or with an index beside A. */
@@ -29,6 +34,33 @@
 #define BOTH &first, &second
 
 typedef ag_tensor *(*loss_fn)(ag_tensor *x, ag_tensor *target, const ag_loss_options *);
+
+/* ALL becomes NULL; no list when a tensor could not be made. */
+static char all;
+static ag_tensor **lists(int n, ag_tensor **list)
+{
+    for (int i = 0; i < n; i++) {
+        if (!list[i])
+            return NULL;
+        list[i] = list[i] == ALL ? NULL : list[i];
+    }
+    return list;
+}
+
+static ag_tensor *index_at(ag_tensor *x, ag_tensor **list, int n)
+{
+    return lists(n, list) ? ag_index(x, list, n) : NULL;
+}
+
+static ag_tensor *index_put_at(ag_tensor *x, ag_tensor **list, int n, ag_tensor *v, bool accumulate)
+{
+    return lists(n, list) ? ag_index_put(x, list, n, v, accumulate) : NULL;
+}
+
+static ag_tensor *positions(ag_tensor **list, int n)
+{
+    return lists(n, list) ? ag__run1(ag__ops[AG_OP_index_positions], list, n, NULL) : NULL;
+}
 
 static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_loss_options o)
 {

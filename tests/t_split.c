@@ -65,7 +65,8 @@ static void t_bad(ag_context *c)
     WATCH(x);
     CHECK_ERROR(ag_split(x, 1, 1, out, 2) + 1, AG_ERR_VALUE,
                 "ag_split: there are 3 results, and room for 2");
-    CHECK_ERROR(ag_split(x, 1, 1, NULL, 3) + 1, AG_ERR_VALUE, "there are 3 results, and room for 0");
+    CHECK_ERROR(ag_split(x, 1, 1, NULL, 3) + 1, AG_ERR_VALUE,
+                "there are 3 results, and room for 0");
     CHECK_ERROR(ag_chunk(x, 3, 1, out, -1) + 1, AG_ERR_VALUE,
                 "ag_chunk: there are 3 results, and room for 0");
     CHECK_ERROR(ag_unbind(x, 1, out, 2) + 1, AG_ERR_VALUE,

@@ -46,11 +46,14 @@ static bool split_join(ag__rule *r, ag_tensor *(*join)(ag_tensor *const *, int, 
 {
     const int n = ag__n_out(r);
     const size_t bytes = (size_t)n * sizeof(ag_tensor *);
-    ag_tensor **parts = ag__alloc(r->c, bytes), *zero = NULL;
+    int first = 0;
+    while (first < n && !r->g[first])
+        first++;
+    if (first == n)
+        return true;
+    ag_tensor *zero = ag_zeros(r->c, AG_SHAPE(), .dtype = (ag_dtype)r->g[first]->dtype);
+    ag_tensor **parts = zero ? ag__alloc(r->c, bytes) : NULL;
     bool ok = parts != NULL;
-    for (int j = 0; j < n && ok && !zero; j++)
-        if (r->g[j])
-            zero = ag_zeros(r->c, AG_SHAPE(), .dtype = (ag_dtype)r->g[j]->dtype);
     for (int j = 0; j < n && ok; j++) {
         parts[j] = r->g[j] ? r->g[j] : ag_expand(zero, ag__out_shape(r, j));
         ok = parts[j] != NULL;
