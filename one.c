@@ -33,6 +33,7 @@
 #include "src/ops/advanced.c"
 #include "src/ops/copies.c"
 #include "src/ops/count.c"
+#include "src/ops/draw.c"
 #include "src/ops/index.c"
 #include "src/ops/inplace.c"
 #include "src/ops/lanes.c"

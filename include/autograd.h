@@ -732,6 +732,12 @@ AG_API ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, ag_tensor *value
 AG_API ag_tensor *ag_masked_select(ag_tensor *x, ag_tensor *mask);
 AG_API ag_tensor *ag_masked_scatter(ag_tensor *x, ag_tensor *mask, ag_tensor *src);
 
+/* ---- random draws ------------------------------------------------------------------------------ */
+
+AG_API ag_tensor *ag_bernoulli(ag_tensor *p); /* 1 with probability p in [0, 1], else 0; derivative 0 */
+/* In training, each element is 0 with probability p and divided by 1 - p otherwise; else x itself. */
+AG_API ag_tensor *ag_dropout(ag_tensor *x, double p, bool training);
+
 /* ---- normalisation and losses ------------------------------------------------------------------ */
 
 AG_API ag_tensor *ag_softmax(ag_tensor *x, int dim);     /* e^x / sum e^x */
@@ -783,6 +789,15 @@ AG_API ag_tensor *ag_lerp_(ag_tensor *x, ag_tensor *b, ag_tensor *w);
 AG_API ag_tensor *ag_fill_(ag_tensor *x, double value);
 AG_API ag_tensor *ag_zero_(ag_tensor *x);
 AG_API ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src); /* broadcasts and casts src */
+AG_API ag_tensor *ag_index_add_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_scatter_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_scatter_add_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_index_put_(ag_tensor *x, ag_tensor *const *tensors, int n, ag_tensor *v,
+                                bool accumulate);
+AG_API ag_tensor *ag_masked_fill_(ag_tensor *x, ag_tensor *mask, ag_tensor *value);
+AG_API ag_tensor *ag_masked_scatter_(ag_tensor *x, ag_tensor *mask, ag_tensor *src);
+AG_API ag_tensor *ag_bernoulli_(ag_tensor *x, ag_tensor *p); /* any dtype; p broadcasts to x */
+AG_API ag_tensor *ag_dropout_(ag_tensor *x, double p, bool training);
 
 /* ---- training ---------------------------------------------------------------------------------- */
 
@@ -973,6 +988,8 @@ static inline ag_operand ag_operand_real(double v)
 #define ag_where(cond, a, b) AG__TERNARY(ag_where, cond, a, b)
 #define ag_lerp(a, b, w) AG__TERNARY(ag_lerp, a, b, w)
 #define ag_masked_fill(x, mask, v) AG__TERNARY(ag_masked_fill, x, mask, v)
+#define ag_masked_fill_(x, mask, v) AG__TERNARY(ag_masked_fill_, x, mask, v)
+#define ag_bernoulli_(x, p) AG__BINARY(ag_bernoulli_, x, p)
 #define ag_add_(a, b) AG__BINARY(ag_add_, a, b)
 #define ag_sub_(a, b) AG__BINARY(ag_sub_, a, b)
 #define ag_mul_(a, b) AG__BINARY(ag_mul_, a, b)

@@ -21,6 +21,7 @@
 
 #include "../kernels/accumulate.h"
 #include "compose.h"
+#include "inplace.h"
 
 /* ---- index_positions: operands x and the index tensors ---- */
 
@@ -523,6 +524,18 @@ ag_tensor *ag_index_put(ag_tensor *x, ag_tensor *const *tensors, int n, ag_tenso
     ag_tensor *positions = advanced_positions("index_put", true, x, tensors, n, &dims);
     ag_tensor *y = positions ? advanced_put(x, positions, v, dims, accumulate) : NULL;
     return ag__compose_end(&s, y);
+}
+
+ag_tensor *ag_index_put_(ag_tensor *x, ag_tensor *const *tensors, int n, ag_tensor *v,
+                         bool accumulate)
+{
+    unsigned dims;
+    ag_scope s;
+    if (!x || !ag__inplace_open(&s, "ag_index_put_", (ag_tensor *[]){ x, v }, 2))
+        return NULL;
+    ag_tensor *positions = advanced_positions("index_put", true, x, tensors, n, &dims);
+    ag_tensor *y = positions ? advanced_put(x, positions, v, dims, accumulate) : NULL;
+    return ag__inplace_close(&s, "ag_index_put_", x, y);
 }
 
 /* ---- take ---- */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../kernels/accumulate.h"
+#include "inplace.h"
 
 /* ---- what operations by index share ---- */
 
@@ -249,6 +250,14 @@ ag_tensor *ag_index_add(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src)
     return d < 0 ? NULL
                  : ag__run1(&ag__op_index_add, (ag_tensor *[]){ x, index, src }, 3,
                             &(ag__attrs){ .i = { d } });
+}
+
+ag_tensor *ag_index_add_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src)
+{
+    const int d = x ? ag__dim(x->c, "ag_index_add_", dim, x->ndim) : -1;
+    return d < 0 ? NULL
+                 : ag__inplace(&ag__op_index_add, "ag_index_add_", (ag_tensor *[]){ x, index, src },
+                               3, &(ag__attrs){ .i = { d } });
 }
 
 /* ---- embedding ---- */

@@ -3,6 +3,7 @@
  * Operand and mask broadcast together; elements are taken in order.
  */
 #include "index.h"
+#include "inplace.h"
 
 #include <string.h>
 
@@ -107,6 +108,12 @@ const ag__op ag__op_masked_fill = { .name = "masked_fill",
 ag_tensor *(ag_masked_fill)(ag_tensor *x, ag_tensor *mask, ag_tensor *value)
 {
     return ag__run1(&ag__op_masked_fill, (ag_tensor *[]){ x, mask, value }, 3, NULL);
+}
+
+ag_tensor *(ag_masked_fill_)(ag_tensor *x, ag_tensor *mask, ag_tensor *value)
+{
+    return ag__inplace(&ag__op_masked_fill, "ag_masked_fill_", (ag_tensor *[]){ x, mask, value }, 3,
+                       NULL);
 }
 
 /* ---- masked_select ---- */
@@ -281,4 +288,10 @@ const ag__op ag__op_masked_scatter = { .name = "masked_scatter",
 ag_tensor *ag_masked_scatter(ag_tensor *x, ag_tensor *mask, ag_tensor *src)
 {
     return ag__run1(&ag__op_masked_scatter, (ag_tensor *[]){ x, mask, src }, 3, NULL);
+}
+
+ag_tensor *ag_masked_scatter_(ag_tensor *x, ag_tensor *mask, ag_tensor *src)
+{
+    return ag__inplace(&ag__op_masked_scatter, "ag_masked_scatter_",
+                       (ag_tensor *[]){ x, mask, src }, 3, NULL);
 }

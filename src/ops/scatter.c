@@ -12,6 +12,7 @@
 
 #include "../kernels/accumulate.h"
 #include "compose.h"
+#include "inplace.h"
 
 /* ---- the walk ---- */
 
@@ -312,6 +313,20 @@ static ag_tensor *scatter_call(const ag__op *op, const char *name, ag_tensor *x,
     return ag__compose_end(&s, y);
 }
 
+static ag_tensor *scatter_inplace(const ag__op *op, const char *name, ag_tensor *x, int dim,
+                                  ag_tensor *index, ag_tensor *src)
+{
+    const int d = x ? ag__dim(x->c, name, dim, x->ndim) : -1;
+    ag_scope s;
+    if (d < 0 || !ag__inplace_open(&s, name, (ag_tensor *[]){ x, index, src }, 3))
+        return NULL;
+    ag_tensor *part = scatter_part(src, index);
+    return ag__inplace_close(&s, name, x,
+                             part ? ag__run1(op, (ag_tensor *[]){ x, index, part }, 3,
+                                             &(ag__attrs){ .i = { d } })
+                                  : NULL);
+}
+
 ag_tensor *ag_scatter(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src)
 {
     return scatter_call(&ag__op_scatter, "ag_scatter", x, dim, index, src);
@@ -320,6 +335,16 @@ ag_tensor *ag_scatter(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src)
 ag_tensor *ag_scatter_add(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src)
 {
     return scatter_call(&ag__op_scatter_add, "ag_scatter_add", x, dim, index, src);
+}
+
+ag_tensor *ag_scatter_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src)
+{
+    return scatter_inplace(&ag__op_scatter, "ag_scatter_", x, dim, index, src);
+}
+
+ag_tensor *ag_scatter_add_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src)
+{
+    return scatter_inplace(&ag__op_scatter_add, "ag_scatter_add_", x, dim, index, src);
 }
 
 /* ---- scatter_last: i[0] is the dimension, the list the shape that is written into ---- */
