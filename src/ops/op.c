@@ -68,7 +68,7 @@ static ag_tensor *op_result(const ag__call *call, const ag__geometry *g)
 }
 
 /* `geometry` is room for that of the outputs. */
-static inline bool op_run(const ag__call *call, ag__geometry *geometry, ag_tensor **out)
+static bool op_run(const ag__call *call, ag__geometry *geometry, ag_tensor **out)
 {
     const ag__op *op = call->op;
     bool graph;
@@ -88,15 +88,17 @@ static inline bool op_run(const ag__call *call, ag__geometry *geometry, ag_tenso
     return false;
 }
 
-bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
-             ag_tensor **out)
+/* Geometries of more outputs than there is room for on the stack. */
+static bool op_run_many(const ag__call *call, ag_tensor **out)
 {
-    ag_context *c = op_check_operands(op, in, n_in);
-    if (!c)
-        return false;
-    const ag__call call = { op, c, in, n_in, attrs ? attrs : &op_no_attrs, op->n_out };
-    ag__geometry geometry[AG_MAX_OUTPUTS];
-    return op_run(&call, geometry, out);
+    if (call->n_out > UINT16_MAX)
+        return ag_fail(call->c, AG_ERR_UNSUPPORTED, "ag_%s: %d results; an operation has %d at most",
+                       call->op->name, call->n_out, UINT16_MAX);
+    const size_t bytes = (size_t)call->n_out * sizeof(ag__geometry);
+    ag__geometry *geometry = ag__alloc(call->c, bytes);
+    const bool ok = geometry && op_run(call, geometry, out);
+    ag__free(call->c, geometry, bytes);
+    return ok;
 }
 
 bool ag__run_many(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
@@ -105,15 +107,15 @@ bool ag__run_many(const ag__op *op, ag_tensor *const *in, int n_in, const ag__at
     ag_context *c = op_check_operands(op, in, n_in);
     if (!c)
         return false;
-    if (n_out > UINT16_MAX)
-        return ag_fail(c, AG_ERR_UNSUPPORTED, "ag_%s: %d results; an operation has %d at most",
-                       op->name, n_out, UINT16_MAX);
     const ag__call call = { op, c, in, n_in, attrs ? attrs : &op_no_attrs, n_out };
-    const size_t bytes = (size_t)n_out * sizeof(ag__geometry);
-    ag__geometry *geometry = ag__alloc(c, bytes);
-    const bool ok = geometry && op_run(&call, geometry, out);
-    ag__free(c, geometry, bytes);
-    return ok;
+    ag__geometry geometry[AG_MAX_OUTPUTS];
+    return n_out <= AG_MAX_OUTPUTS ? op_run(&call, geometry, out) : op_run_many(&call, out);
+}
+
+bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
+             ag_tensor **out)
+{
+    return ag__run_many(op, in, n_in, attrs, op->n_out, out);
 }
 
 ag_tensor *ag__run1(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs)
