@@ -49,10 +49,22 @@ bool ag__index_same_dtype(const ag__call *call, const ag_tensor *x, const ag_ten
                    ag_dtype_name((ag_dtype)src->dtype));
 }
 
+/* ag__zeros_beside, or another tensor of one element repeated, whose bytes are 0. */
+static bool index_is_zeros(const ag_tensor *x)
+{
+    static const char zero[16];
+    for (int i = 0; i < x->ndim; i++)
+        if (x->dims[x->ndim + i] != 0)
+            return false;
+    return x->numel > 0 && memcmp(ag__at(x), zero, ag__itemsize((ag_dtype)x->dtype)) == 0;
+}
+
 ag_tensor *ag__sum_begin(ag_tensor *out, const ag_tensor *x)
 {
     ag_tensor *sum = ag__computed_in(out, ag__accumulate_dtype((ag_dtype)out->dtype));
-    if (sum)
+    if (sum && index_is_zeros(x))
+        memset(ag__at(sum), 0, (size_t)sum->numel * ag__itemsize((ag_dtype)sum->dtype));
+    else if (sum)
         ag__copy_data(sum, x);
     return sum;
 }
@@ -66,7 +78,14 @@ void ag__sum_end(ag_tensor *out, ag_tensor *sum)
 
 ag_tensor *ag__zeros_beside(const ag_tensor *t, ag_ints shape)
 {
-    return ag_expand(ag_zeros(t->c, AG_SHAPE(), .dtype = (ag_dtype)t->dtype), shape);
+    ag__geometry g = { .dtype = (ag_dtype)t->dtype };
+    ag__geometry_set(&g, g.dtype, shape); /* all strides are 0 */
+    ag_tensor *zero = ag__tensor_new(t->c, g.dtype, 0, NULL);
+    if (zero)
+        ag__store(g.dtype, ag__at(zero), 0, 0);
+    ag_tensor *zeros = zero ? ag__give(ag__tensor_window(zero, &g)) : NULL;
+    ag__tensor_unref(zero);
+    return zeros;
 }
 
 /* The number of elements in one step of `dim`, and of steps around it. */

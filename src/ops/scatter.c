@@ -49,6 +49,8 @@ static void index_walk_next(index_walk *w)
     }
 }
 
+extern const ag__op ag__op_scatter_add;
+
 /* ---- gather ---- */
 
 /* The index fits `shape`, the indexed one: as many dimensions, and no larger in those not indexed.
@@ -110,7 +112,10 @@ static bool gather_kernel(const ag__call *call, ag_tensor *const *out)
 
 ag_tensor *ag__scatter_add_zeros(ag_tensor *g, int dim, ag_tensor *index, ag_ints shape)
 {
-    return g ? ag_scatter_add(ag__zeros_beside(g, shape), dim, index, g) : NULL;
+    ag_tensor *zeros = g ? ag__zeros_beside(g, shape) : NULL;
+    return zeros ? ag__run1(&ag__op_scatter_add, (ag_tensor *[]){ zeros, index, g }, 3,
+                            &(ag__attrs){ .i = { dim } })
+                 : NULL;
 }
 
 static bool gather_vjp(ag__rule *r)
