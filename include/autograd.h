@@ -675,6 +675,12 @@ AG_API ag_tensor *ag_diagonal(ag_tensor *x, int64_t offset, int d1, int d2);
 AG_API ag_tensor *ag_unfold(ag_tensor *x, int dim, int64_t size, int64_t step);
 /* Any view of x's storage; strides (not negative) and offset are in elements of it. */
 AG_API ag_tensor *ag_as_strided(ag_tensor *x, ag_ints shape, ag_ints strides, int64_t offset);
+/* The parts of x along dim fill out[0..capacity); how many there are, or -1 with an error, also when
+ * there is not enough room. split: parts of `size`, the last may be smaller; chunk: `chunks` parts of
+ * one size, rounded up, or fewer; unbind: every index by itself, without the dim. */
+AG_API int ag_split(ag_tensor *x, int64_t size, int dim, ag_tensor **out, int capacity);
+AG_API int ag_chunk(ag_tensor *x, int64_t chunks, int dim, ag_tensor **out, int capacity);
+AG_API int ag_unbind(ag_tensor *x, int dim, ag_tensor **out, int capacity);
 AG_API ag_tensor *ag_cat(ag_tensor *const *tensors, int n, int dim);
 AG_API ag_tensor *ag_stack(ag_tensor *const *tensors, int n, int dim);
 AG_API ag_tensor *ag_flip(ag_tensor *x, ag_ints dims);
@@ -700,13 +706,37 @@ AG_API ag_tensor *ag_addmm(ag_tensor *m, ag_tensor *a, ag_tensor *b,
 AG_API ag_tensor *ag_linear(ag_tensor *x, ag_tensor *weight,
                             ag_tensor *bias_or_null); /* x weight^T + bias; weight is (out, in) */
 
-/* ---- indexing. Indices are i64 (or i32) tensors; out of range is an error. --------------------- */
+/* ---- indexing. Indices are i64 (or i32) tensors; out of range is an error. Sums into a place that is
+ *      indexed several times have a fixed order; of values written to one place the last stays. ------ */
 
 AG_API ag_tensor *ag_index_select(ag_tensor *x, int dim, ag_tensor *index); /* index is 1-dim */
+/* x with src, slice by slice, added at the indices of dim; src has x's dtype. */
+AG_API ag_tensor *ag_index_add(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
 AG_API ag_tensor *ag_gather(ag_tensor *x, int dim, ag_tensor *index); /* y[i][j] = x[index[i][j]][j] */
+/* x with x[index[i][j]][j] = src[i][j], or += in the second; index is nowhere larger than src. */
+AG_API ag_tensor *ag_scatter(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_scatter_add(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_take(ag_tensor *x, ag_tensor *index); /* of x as a vector; -1 is the last */
+/* x[a, b] of PyTorch. Each of the n <= ndim tensors holds indices (-1 is the last) or is NULL, which
+ * is the whole dim, or a bool or u8 mask of one or more dims. They broadcast together; the result has
+ * their shape in place of the indexed dims when these are neighbours, and else in front. */
+AG_API ag_tensor *ag_index(ag_tensor *x, ag_tensor *const *tensors, int n);
+/* x with v, which broadcasts, written there (or added, with accumulate). */
+AG_API ag_tensor *ag_index_put(ag_tensor *x, ag_tensor *const *tensors, int n, ag_tensor *v,
+                               bool accumulate);
 AG_API ag_tensor *ag_embedding(ag_tensor *weight, ag_tensor *index);  /* rows of weight */
 AG_API ag_tensor *ag_one_hot(ag_tensor *index, int64_t classes);      /* i64, no gradient */
+/* Masks are bool and broadcast with x. select: the elements in order, as a vector; scatter: x with
+ * the first elements of src in place of those. */
 AG_API ag_tensor *ag_masked_fill(ag_tensor *x, ag_tensor *mask, ag_tensor *value);
+AG_API ag_tensor *ag_masked_select(ag_tensor *x, ag_tensor *mask);
+AG_API ag_tensor *ag_masked_scatter(ag_tensor *x, ag_tensor *mask, ag_tensor *src);
+
+/* ---- random draws ------------------------------------------------------------------------------ */
+
+AG_API ag_tensor *ag_bernoulli(ag_tensor *p); /* 1 with probability p in [0, 1], else 0; derivative 0 */
+/* In training, each element is 0 with probability p and divided by 1 - p otherwise; else x itself. */
+AG_API ag_tensor *ag_dropout(ag_tensor *x, double p, bool training);
 
 /* ---- normalisation and losses ------------------------------------------------------------------ */
 
@@ -759,6 +789,15 @@ AG_API ag_tensor *ag_lerp_(ag_tensor *x, ag_tensor *b, ag_tensor *w);
 AG_API ag_tensor *ag_fill_(ag_tensor *x, double value);
 AG_API ag_tensor *ag_zero_(ag_tensor *x);
 AG_API ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src); /* broadcasts and casts src */
+AG_API ag_tensor *ag_index_add_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_scatter_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_scatter_add_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *src);
+AG_API ag_tensor *ag_index_put_(ag_tensor *x, ag_tensor *const *tensors, int n, ag_tensor *v,
+                                bool accumulate);
+AG_API ag_tensor *ag_masked_fill_(ag_tensor *x, ag_tensor *mask, ag_tensor *value);
+AG_API ag_tensor *ag_masked_scatter_(ag_tensor *x, ag_tensor *mask, ag_tensor *src);
+AG_API ag_tensor *ag_bernoulli_(ag_tensor *x, ag_tensor *p); /* any dtype; p broadcasts to x */
+AG_API ag_tensor *ag_dropout_(ag_tensor *x, double p, bool training);
 
 /* ---- training ---------------------------------------------------------------------------------- */
 
@@ -949,6 +988,8 @@ static inline ag_operand ag_operand_real(double v)
 #define ag_where(cond, a, b) AG__TERNARY(ag_where, cond, a, b)
 #define ag_lerp(a, b, w) AG__TERNARY(ag_lerp, a, b, w)
 #define ag_masked_fill(x, mask, v) AG__TERNARY(ag_masked_fill, x, mask, v)
+#define ag_masked_fill_(x, mask, v) AG__TERNARY(ag_masked_fill_, x, mask, v)
+#define ag_bernoulli_(x, p) AG__BINARY(ag_bernoulli_, x, p)
 #define ag_add_(a, b) AG__BINARY(ag_add_, a, b)
 #define ag_sub_(a, b) AG__BINARY(ag_sub_, a, b)
 #define ag_mul_(a, b) AG__BINARY(ag_mul_, a, b)

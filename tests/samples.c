@@ -16,6 +16,13 @@
 #define WEIGHTED(loss, target, ...)                                                                \
     weighted(ag_##loss, A, target,                                                                 \
              (ag_loss_options){ .size = sizeof(ag_loss_options), __VA_ARGS__ })
+/* A list of index tensors, of which ALL is a whole dimension, and its length. */
+#define AT(...)                                                                                    \
+    (ag_tensor *[]){ __VA_ARGS__ },                                                                \
+        (int)(sizeof((ag_tensor *[]){ __VA_ARGS__ }) / sizeof(ag_tensor *))
+#define ALL ((ag_tensor *)(void *)&all)
+/* Of an operation that fills `out` with n results. */
+#define PARTS(n, call, expression) ((call) == (n) ? (expression) : NULL)
 /* A row that has no public function: called with its attributes, or with an index beside A. */
 #define ROW(name, n, ...) ag__run1(ag__ops[AG_OP_##name], x, n, &(ag__attrs){ __VA_ARGS__ })
 #define INDEXED(name, index, ...)                                                                  \
@@ -28,6 +35,33 @@
 
 typedef ag_tensor *(*loss_fn)(ag_tensor *x, ag_tensor *target, const ag_loss_options *);
 
+/* ALL becomes NULL; no list when a tensor could not be made. */
+static char all;
+static ag_tensor **lists(int n, ag_tensor **list)
+{
+    for (int i = 0; i < n; i++) {
+        if (!list[i])
+            return NULL;
+        list[i] = list[i] == ALL ? NULL : list[i];
+    }
+    return list;
+}
+
+static ag_tensor *index_at(ag_tensor *x, ag_tensor **list, int n)
+{
+    return lists(n, list) ? ag_index(x, list, n) : NULL;
+}
+
+static ag_tensor *index_put_at(ag_tensor *x, ag_tensor **list, int n, ag_tensor *v, bool accumulate)
+{
+    return lists(n, list) ? ag_index_put(x, list, n, v, accumulate) : NULL;
+}
+
+static ag_tensor *positions(ag_tensor **list, int n)
+{
+    return lists(n, list) ? ag__run1(ag__ops[AG_OP_index_positions], list, n, NULL) : NULL;
+}
+
 static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_loss_options o)
 {
     ag_context *c = ag_context_of(x);
@@ -38,8 +72,8 @@ static ag_tensor *weighted(loss_fn loss, ag_tensor *x, ag_tensor *target, ag_los
 #define SAMPLE(name, row, shapes, traits, expression)                                              \
     static ag_tensor *call_##name(ag_context *c, ag_tensor *const *x)                              \
     {                                                                                              \
-        ag_tensor *first = NULL, *second = NULL;                                                   \
-        (void)c, (void)x, (void)first, (void)second;                                               \
+        ag_tensor *first = NULL, *second = NULL, *out[8] = { NULL };                               \
+        (void)c, (void)x, (void)first, (void)second, (void)out;                                    \
         return expression;                                                                         \
     }
 #include "samples.def"

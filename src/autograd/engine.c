@@ -273,7 +273,7 @@ static bool pass_owns(const ag_tensor *t)
 static void pass_add_in_place(ag_tensor *dst, ag_tensor *g)
 {
     static const ag__attrs none = { 0 };
-    const ag__call call = { ag__ops[AG_OP_add], dst->c, (ag_tensor *[]){ dst, g }, 2, &none };
+    const ag__call call = { ag__ops[AG_OP_add], dst->c, (ag_tensor *[]){ dst, g }, 2, &none, 1 };
     call.op->kernel(&call, &dst);
 }
 

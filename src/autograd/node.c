@@ -196,7 +196,7 @@ bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
     const unsigned mask = node_needs(op, wanted);
     const size_t attr_bytes = node_attr_bytes(call);
     ag_node *n =
-        ag__node_new(call->c, op, call->n_in, out, op->n_out, node_count_bits(mask), attr_bytes);
+        ag__node_new(call->c, op, call->n_in, out, call->n_out, node_count_bits(mask), attr_bytes);
     if (!n)
         return false;
     if (attr_bytes)
@@ -206,7 +206,7 @@ bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
         ag__node_unref(n);
         return false;
     }
-    for (int j = 0; j < op->n_out; j++)
+    for (int j = 0; j < call->n_out; j++)
         if (ag__is_float((ag_dtype)out[j]->dtype))
             ag__node_adopt(n, j, out[j]);
     ag__node_unref(n);

@@ -3,11 +3,9 @@
  * label smoothing added by operations.
  */
 #include "compose.h"
-#include "op.h"
+#include "index.h"
 
 #include <math.h>
-
-extern const ag__op ag__op_scatter_add_zeros; /* ops/index.c */
 
 static bool loss_check_reduction(const ag__call *call)
 {
@@ -281,11 +279,8 @@ static bool nll_loss_vjp(ag__rule *r)
     ag_tensor *values = (ag_mul)(factor, ag_neg(g));
     if (!values)
         return false;
-    ag__attrs attrs = { .i = { dim }, .n = shape.n };
-    for (int i = 0; i < shape.n; i++)
-        attrs.list[i] = shape.data[i];
-    r->out[0] = ag__binary(&ag__op_scatter_add_zeros, ag_unsqueeze(values, dim),
-                           ag_unsqueeze(safe, dim), &attrs);
+    r->out[0] =
+        ag__scatter_add_zeros(ag_unsqueeze(values, dim), dim, ag_unsqueeze(safe, dim), shape);
     return r->out[0] != NULL;
 }
 

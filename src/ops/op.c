@@ -67,29 +67,55 @@ static ag_tensor *op_result(const ag__call *call, const ag__geometry *g)
     return ag__tensor_new(call->c, g->dtype, g->ndim, g->shape);
 }
 
-bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
-             ag_tensor **out)
+/* `geometry` is room for that of the outputs. */
+static bool op_run(const ag__call *call, ag__geometry *geometry, ag_tensor **out)
 {
-    ag_context *c = op_check_operands(op, in, n_in);
-    if (!c)
-        return false;
-    const ag__call call = { op, c, in, n_in, attrs ? attrs : &op_no_attrs };
-    ag__geometry geometry[AG_MAX_OUTPUTS];
+    const ag__op *op = call->op;
     bool graph;
-    if (!op->infer(&call, geometry) || !op_wants_graph(&call, &graph))
+    if (!op->infer(call, geometry) || !op_wants_graph(call, &graph))
         return false;
     int made = 0;
     bool ok = true;
-    for (; made < op->n_out && ok; made++) {
-        out[made] = op_result(&call, &geometry[made]);
+    for (; made < call->n_out && ok; made++) {
+        out[made] = op_result(call, &geometry[made]);
         ok = out[made] != NULL;
     }
-    ok = ok && (!op->kernel || op->kernel(&call, out)) && (!graph || ag__node_attach(&call, out));
+    ok = ok && (!op->kernel || op->kernel(call, out)) && (!graph || ag__node_attach(call, out));
     if (ok)
         return true;
     for (int j = 0; j < made; j++)
         ag__tensor_unref(out[j]);
     return false;
+}
+
+/* Geometries of more outputs than there is room for on the stack. */
+static bool op_run_many(const ag__call *call, ag_tensor **out)
+{
+    if (call->n_out > UINT16_MAX)
+        return ag_fail(call->c, AG_ERR_UNSUPPORTED, "ag_%s: %d results; an operation has %d at most",
+                       call->op->name, call->n_out, UINT16_MAX);
+    const size_t bytes = (size_t)call->n_out * sizeof(ag__geometry);
+    ag__geometry *geometry = ag__alloc(call->c, bytes);
+    const bool ok = geometry && op_run(call, geometry, out);
+    ag__free(call->c, geometry, bytes);
+    return ok;
+}
+
+bool ag__run_many(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
+                  int n_out, ag_tensor **out)
+{
+    ag_context *c = op_check_operands(op, in, n_in);
+    if (!c)
+        return false;
+    const ag__call call = { op, c, in, n_in, attrs ? attrs : &op_no_attrs, n_out };
+    ag__geometry geometry[AG_MAX_OUTPUTS];
+    return n_out <= AG_MAX_OUTPUTS ? op_run(&call, geometry, out) : op_run_many(&call, out);
+}
+
+bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
+             ag_tensor **out)
+{
+    return ag__run_many(op, in, n_in, attrs, op->n_out, out);
 }
 
 ag_tensor *ag__run1(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs)
@@ -124,6 +150,14 @@ ag_ints ag__in_shape(const ag__rule *r, int input)
     const ag__output *o = &ag__node_outputs(e.node)[e.nr];
     return (ag_ints){ o->shape, o->ndim };
 }
+
+ag_ints ag__out_shape(const ag__rule *r, int output)
+{
+    const ag__output *o = &ag__node_outputs(r->node)[output];
+    return (ag_ints){ o->shape, o->ndim };
+}
+
+int ag__n_out(const ag__rule *r) { return r->node->n_out; }
 
 static ag_tensor *op_saved(const ag__rule *r, ag__saved_kind kind, int nr)
 {

@@ -50,6 +50,7 @@ typedef struct {
     ag_tensor *const *in; /* entries are NULL only for optional operands */
     int n_in;
     const ag__attrs *attrs; /* never NULL */
+    int n_out;
 } ag__call;
 
 /* What a derivative rule sees. Tensors it makes belong to a scope that ends after it. */
@@ -74,7 +75,7 @@ typedef struct ag__op {
     const char *const *results;  /* and of the outputs; NULL: result, or result0, ... */
     ag__kind kind;
     int n_in;             /* -1: any number */
-    int n_out;            /* 1 to AG_MAX_OUTPUTS */
+    int n_out;            /* 1 to AG_MAX_OUTPUTS; -1: as the caller of ag__run_many says */
     bool is_view;         /* infer gives strides and offset over in[0], there is no kernel */
     bool is_hidden_view;  /* likewise, of an operand nobody else has: in[0] is no base for it */
     bool takes_attrs;     /* the node keeps them */
@@ -115,7 +116,10 @@ const char *ag__op_operand_name(const ag__op *op, int input);
 /* Runs a call; out[j] are new tensors with one reference that belong to no scope. */
 bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
              ag_tensor **out);
-/* The same for one output, which is given to the innermost scope. NULL attrs: all zero. */
+/* The same for any number of outputs. */
+bool ag__run_many(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
+                  int n_out, ag_tensor **out);
+/* ag__run for one output, which is given to the innermost scope. NULL attrs: all zero. */
 ag_tensor *ag__run1(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs);
 /* ag__run1 for one and two operands. */
 ag_tensor *ag__unary(const ag__op *op, ag_tensor *a, const ag__attrs *attrs);
@@ -128,6 +132,8 @@ ag_tensor *ag__out(const ag__rule *r, int output); /* a saved output */
 /* An input whose gradient is wanted was one when the call was recorded, but a pass may want fewer. */
 bool ag__was_wanted(const ag__rule *r, int input);
 ag_ints ag__in_shape(const ag__rule *r, int input); /* of an input whose gradient was wanted */
+ag_ints ag__out_shape(const ag__rule *r, int output);
+int ag__n_out(const ag__rule *r);
 
 /* For infer functions: geometry of a contiguous result. */
 static inline void ag__geometry_set(ag__geometry *g, ag_dtype dtype, ag_ints shape)

@@ -8,6 +8,7 @@
  * order, i[2] is k.
  */
 #include "dims.h"
+#include "index.h"
 #include "reduce.h"
 
 #include <string.h>
@@ -97,12 +98,9 @@ static unsigned sort_needs(unsigned wanted) { return (void)wanted, AG_SAVE_OUTPU
 static bool sort_vjp(ag__rule *r)
 {
     const ag_ints shape = ag__in_shape(r, 0);
-    ag__attrs a = { .n = shape.n };
-    a.i[0] = ag__op_dim(r->c, r->op->name, r->attrs->list[0], shape.n);
-    for (int i = 0; i < shape.n; i++)
-        a.list[i] = shape.data[i];
+    const int dim = ag__op_dim(r->c, r->op->name, r->attrs->list[0], shape.n);
     ag_tensor *g = ag__reduce_beside(r, r->g[0]), *index = ag__reduce_beside(r, ag__out(r, 1));
-    r->out[0] = g ? ag__binary(ag__ops[AG_OP_scatter_add_zeros], g, index, &a) : NULL;
+    r->out[0] = g && index ? ag__scatter_add_zeros(g, dim, index, shape) : NULL;
     return r->out[0] != NULL;
 }
 

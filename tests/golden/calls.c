@@ -140,6 +140,47 @@ CHOICE(topk, integer(c, "k"), small(c, "dim"), integer(c, "largest") != 0)
 CHOICE(cummax, small(c, "dim"))
 CHOICE(cummin, small(c, "dim"))
 
+DEFINE(movedim, ag_movedim(c->x[0], small(c, "from"), small(c, "to")))
+DEFINE(diagonal, ag_diagonal(c->x[0], integer(c, "offset"), small(c, "d1"), small(c, "d2")))
+DEFINE(unfold, ag_unfold(c->x[0], small(c, "dim"), integer(c, "size"), integer(c, "step")))
+DEFINE(as_strided,
+       ag_as_strided(c->x[0], list(c, "shape"), list(c, "strides"), integer(c, "offset")))
+DEFINE(index_add, ag_index_add(c->x[0], small(c, "dim"), c->x[1], c->x[2]))
+DEFINE(scatter, ag_scatter(c->x[0], small(c, "dim"), c->x[1], c->x[2]))
+DEFINE(scatter_add, ag_scatter_add(c->x[0], small(c, "dim"), c->x[1], c->x[2]))
+DEFINE(take, ag_take(c->x[0], c->x[1]))
+DEFINE(index, ag_index(c->x[0], c->x + 1, c->step->n - 1))
+DEFINE(index_put,
+       ag_index_put(c->x[0], c->x + 2, c->step->n - 2, c->x[1], integer(c, "accumulate") != 0))
+DEFINE(masked_select, ag_masked_select(c->x[0], c->x[1]))
+DEFINE(masked_scatter, ag_masked_scatter(c->x[0], c->x[1], c->x[2]))
+
+/* Of several results the one that the argument `i` names, or all of them joined. */
+static ag_tensor *result(const call *c, int n, ag_tensor *const *out)
+{
+    if (n < 0)
+        return NULL;
+    return argument(c, "i")->n ? out[integer(c, "i")] : ag_cat(out, n, 0);
+}
+
+static ag_tensor *call_split(const call *c)
+{
+    ag_tensor *out[8];
+    return result(c, ag_split(c->x[0], integer(c, "size"), small(c, "dim"), out, 8), out);
+}
+
+static ag_tensor *call_chunk(const call *c)
+{
+    ag_tensor *out[8];
+    return result(c, ag_chunk(c->x[0], integer(c, "chunks"), small(c, "dim"), out, 8), out);
+}
+
+static ag_tensor *call_unbind(const call *c)
+{
+    ag_tensor *out[8];
+    return result(c, ag_unbind(c->x[0], small(c, "dim"), out, 8), out);
+}
+
 /* ---- the table ---- */
 
 typedef struct {

@@ -168,6 +168,10 @@ def hardsigmoid(x):
     return torch.where(inner, x / 6 + .5, F.hardsigmoid(x.detach()))
 
 
+def result(parts, i):
+    return torch.cat(parts) if i is None else parts[i]
+
+
 # ---- operations by name ----
 
 OPS = {
@@ -251,6 +255,21 @@ OPS.update(
     embedding=lambda w, i: F.embedding(i, w),
     one_hot=lambda i, classes: F.one_hot(i, classes),
     masked_fill=lambda x, mask, v: x.masked_fill(mask, v),
+    movedim=lambda x, **to: torch.movedim(x, to["from"], to["to"]),
+    diagonal=lambda x, offset, d1, d2: x.diagonal(offset, d1, d2),
+    unfold=lambda x, dim, size, step: x.unfold(dim, size, step),
+    as_strided=lambda x, shape, strides, offset: x.as_strided(shape, strides, offset),
+    split=lambda x, size, dim, i=None: result(x.split(size, dim), i),
+    chunk=lambda x, chunks, dim, i=None: result(x.chunk(chunks, dim), i),
+    unbind=lambda x, dim, i=None: result(x.unbind(dim), i),
+    index_add=lambda x, i, src, dim: x.index_add(dim, i, src),
+    scatter=lambda x, i, src, dim: x.scatter(dim, i, src),
+    scatter_add=lambda x, i, src, dim: x.scatter_add(dim, i, src),
+    take=lambda x, i: x.take(i),
+    index=lambda x, *at: torch.ops.aten.index(x, at),
+    index_put=lambda x, v, *at, accumulate=0: torch.ops.aten.index_put(x, at, v, bool(accumulate)),
+    masked_select=lambda x, mask: x.masked_select(mask),
+    masked_scatter=lambda x, mask, src: x.masked_scatter(mask, src),
 )
 
 # ---- cases ----

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { GOLDEN_RANK = 6, GOLDEN_LEAVES = 6, GOLDEN_STEPS = 32, GOLDEN_OPERANDS = 5 };
+enum { GOLDEN_RANK = 6, GOLDEN_LEAVES = 6, GOLDEN_STEPS = 32, GOLDEN_OPERANDS = 6 };
 enum { GOLDEN_ARGUMENTS = 6, GOLDEN_NAME = 24 };
 
 /* In place of an element about which nothing is claimed. */

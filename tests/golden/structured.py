@@ -256,7 +256,59 @@ def shapes():
         yield Case(op + ".transposed", [given([2, 3], 8)],
             [SWAP, step(op, "%1", **arguments),
             step("square", "%2")])
+    yield from strided()
     yield from joins()
+
+
+def strided():
+    cube, square = given([2, 3, 2], 2), given([3, 3], 6)
+    for a, b in [(0, 2), (2, 0), (-1, 1), (1, 1)]:
+        yield Case(f"movedim.{a}.{b}", [cube],
+            [step("movedim", "%0", **{
+            "from": a, "to": b
+            }), step("sin", "%1")])
+    for k, (x, offset, d1, d2) in enumerate([(square, 0, 0, 1), (square, 1, 0, 1),
+        (square, -2, 0, 1), (square, 3, 0, 1), (cube, 0, 0, 1), (cube, 1, -1, 1), (cube, -1, 2, 0),
+        (given([0, 3], 1), 0, 0, 1)]):
+        yield Case(f"diagonal.{k}", [x],
+            [step("diagonal", "%0", offset=offset, d1=d1, d2=d2),
+            step("square", "%1")])
+    yield Case("diagonal.transposed", [given([2, 3], 8)],
+        [SWAP, step("diagonal", "%1", offset=-1, d1=0, d2=1),
+        step("square", "%2")])
+    for k, (x, dim, size, apart) in enumerate([(given([6], 1), 0, 3, 1), (given([7], 1), 0, 2, 3),
+        (given([2, 5], 2), 1, 3, 2), (given([3, 2], 2), 0, 2, 1), (given([2, 2], 2), 1, 0, 1),
+        (given([], 3), 0, 1, 1)]):
+        yield Case(f"unfold.{k}", [x],
+            [step("unfold", "%0", dim=dim, size=size, step=apart),
+            step("square", "%1")])
+    yield Case("unfold.transposed", [given([2, 4], 8)],
+        [SWAP, step("unfold", "%1", dim=0, size=3, step=1),
+        step("square", "%2")])
+    for k, (shape, strides, offset) in enumerate([([2, 2], [1, 3], 1), ([4, 3], [1, 1], 0),
+        ([2, 3], [0, 1], 2), ([0, 2], [5, 5], 0), ([], [], 4)]):
+        yield Case(f"as_strided.{k}", [given([2, 3], 4)],
+            [step("as_strided", "%0", shape=shape, strides=strides, offset=offset),
+            step("square", "%1")])
+    yield Case("as_strided.transposed", [given([2, 3], 4)],
+        [SWAP, step("as_strided", "%1", shape=[2, 2], strides=[2, 1], offset=1),
+        step("square", "%2")])
+    yield Case("as_strided.expanded", [given([1, 3], 4)], [
+        step("expand", "%0", shape=[2, 3]),
+        step("as_strided", "%1", shape=[2, 2], strides=[1, 1], offset=0),
+        step("square", "%2")
+    ])
+    yield Case("as_strided.part", [given([3, 2], 4)], [
+        step("narrow", "%0", dim=0, start=1, length=2),
+        step("as_strided", "%1", shape=[5], strides=[1], offset=0),
+        step("square", "%2")
+    ])
+    for k, (op, arguments) in enumerate([("split", {"size": 2, "dim": 0, "i": 2}),
+        ("split", {"size": 3, "dim": 0}), ("chunk", {"chunks": 3, "dim": 0, "i": 1}),
+        ("split", {"size": 1, "dim": -1, "i": 0}), ("unbind", {"dim": 0, "i": 3}),
+        ("chunk", {"chunks": 4, "dim": 0}), ("unbind", {"dim": 1})]):
+        yield Case(f"{op}.{k}", [given([5, 2], 5)],
+            [step(op, "%0", **arguments), step("square", "%1")])
 
 
 def joins():
@@ -429,3 +481,88 @@ def indexing():
         step("softmax", "%2", dim=0)])
     yield Case("masked_fill.wider_mask", [given([2], 3), (mask, False)],
         [step("masked_fill", "%0", "%1", 1.)])
+    yield from adding()
+    yield from advanced()
+    yield from masked(mask)
+
+
+def adding():
+    x = given([3, 2], 1)
+    for dim, at, shape in [(0, (0, 2, 0, 0), [4, 2]), (1, (1, 1), [3, 2]), (-1, (0, ), [3, 1]),
+        (0, (), [0, 2])]:
+        yield Case(f"index_add.{dim}.{len(at)}",
+            [x, index(*at), given(shape, 2)],
+            [step("index_add", "%0", "%1", "%2", dim=dim),
+            step("square", "%3")])
+    yield Case("index_add.scalar", [given([], 1), (torch.tensor(0), False), given([], 2)],
+        [step("index_add", "%0", "%1", "%2", dim=0)])
+    for op in ["scatter", "scatter_add"]: # the index of scatter repeats no place
+        for dim, at in [(0, [[2, 0], [1, 2]]), (1, [[1, 0], [0, 1], [1, 0]]), (-1, [[1]]),
+            (0, [[2], [0]])]:
+            at = torch.tensor(at)
+            yield Case(f"{op}.{dim}.{'x'.join(map(str, at.shape))}",
+                [x, (at, False), given(list(at.shape), 2)],
+                [step(op, "%0", "%1", "%2", dim=dim),
+                step("square", "%3")])
+        yield Case(op + ".transposed", [given([2, 3], 2), index(2, 0), given([2], 3)], [
+            SWAP,
+            step("select", "%3", dim=1, i=1),
+            step(op, "%4", "%1", "%2", dim=0),
+            step("square", "%5")
+        ])
+    yield Case("scatter_add.again",
+        [x, (torch.tensor([[0, 1], [0, 1], [0, 0]]), False),
+        given([3, 2], 2)], [step("scatter_add", "%0", "%1", "%2", dim=0),
+        step("square", "%3")])
+
+
+LISTS = {
+    "rows": ([4, 3], [[2, -4, 2]]), "pair": ([2, 3, 2], [[[1, 0], [1, 1]], [2, -3]]),
+    "second": ([2, 3, 2], [None, [[2, 0], [1, 2]]]), "middle": ([2, 2, 2, 3], [None, [1, 0, 1],
+    [1]]), "apart": ([2, 3, 2, 2], [[1, 0, 1], None, [1, 1, 0]]),
+    "apart_later": ([2, 3, 2, 2], [None, [1, 0], None, [1, 1]]), "scalar": ([2, 3], [1, -1]),
+    "mask": ([2, 3], [[[True, False, True], [False, False, True]]]),
+    "mask_row": ([2, 3, 4], [[True, True], None, [3, 0]]),
+    "mask_later": ([2, 3, 2], [None, [[True, False], [True, False], [False, True]]])
+}
+
+
+def advanced():
+    for label, (shape, at) in LISTS.items():
+        x, tensors = given(shape, 1), [torch.tensor(t) for t in at if t is not None]
+        result, numbers = [], iter(range(1, 5))
+        for t in at:
+            result.append(None if t is None else f"%{next(numbers)}")
+        leaves = [(t, False) for t in tensors]
+        n = 1 + len(leaves)
+        yield Case("index." + label, [x] + leaves,
+            [step("index", "%0", *result), step("square", f"%{n}")])
+        y = torch.ops.aten.index(x[0], [None if t is None else torch.tensor(t) for t in at])
+        for values in [list(y.shape), list(y.shape)[1:], []]:
+            v = given(values, 2)
+            for accumulate in [0, 1]:
+                places = torch.arange(x[0].numel()).reshape(shape)
+                taken = torch.ops.aten.index(places,
+                    [None if t is None else torch.tensor(t) for t in at]).reshape(-1)
+                if not accumulate and len(taken.unique()) < len(taken):
+                    continue # which value stays is not defined
+                yield Case(f"index_put.{label}.{len(values)}.{accumulate}", [x] + leaves + [v], [
+                    step("index_put", "%0", f"%{n}", *result, accumulate=accumulate),
+                    step("square", f"%{n + 1}")
+                ])
+    for label, at in [("vector", [0, 5, -1]), ("matrix", [[1, 1], [-6, 2]]), ("scalar", 3)]:
+        yield Case("take." + label, [given([2, 3], 1), (torch.tensor(at), False)],
+            [step("take", "%0", "%1"), step("square", "%2")])
+    yield Case("take.transposed", [given([2, 3], 1), index(1, 2, 1)],
+        [SWAP, step("take", "%2", "%1"),
+        step("square", "%3")])
+
+
+def masked(mask):
+    x = given([3, 2], 1)
+    for label, leaf, m in [("plain", x, mask), ("row", x, mask[0]), ("wider", given([2], 3), mask),
+        ("none", x, mask & False)]:
+        yield Case("masked_select." + label, [leaf, (m, False)],
+            [step("masked_select", "%0", "%1"), step("square", "%2")])
+        yield Case("masked_scatter." + label, [leaf, (m, False), given([2, 4], 4)],
+            [step("masked_scatter", "%0", "%1", "%2"), step("square", "%3")])
