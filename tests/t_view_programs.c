@@ -85,6 +85,10 @@ static ag_tensor *make(program *p)
         return ag_transpose(t, d, e);
     if (is(p, "permute"))
         return ag_permute(t, list);
+    if (is(p, "diagonal"))
+        return ag_diagonal(t, buffer[0], (int)buffer[1], (int)buffer[2]);
+    if (is(p, "unfold"))
+        return ag_unfold(t, d, buffer[1], buffer[2]);
     if (is(p, "view"))
         return ag_view(t, list);
     if (is(p, "expand"))
@@ -409,6 +413,7 @@ static ag_tensor *some_view(ag_tensor *t, const int die[4])
     case 3: return ag_transpose(t, d, die[2] % n);
     case 4: return ag_is_contiguous(t) ? ag_view(t, AG_SHAPE(-1)) : ag_transpose(t, 0, n - 1);
     case 5: return n < 3 ? ag_unsqueeze(t, die[2] % (n + 1)) : t;
+    case 6: return n > 1 ? ag_diagonal(t, 0, 0, n - 1) : ag_unsqueeze(t, 0);
     default: return ag_unsqueeze(t, 0);
     }
 }
@@ -417,7 +422,7 @@ static void twin_add_view(twin *p)
 {
     const twin_view *of = &p->view[roll(p, p->n_views)];
     twin_view *made = &p->view[p->n_views++];
-    const int die[] = { roll(p, 6), roll(p, 64), roll(p, 64), roll(p, 64) };
+    const int die[] = { roll(p, 7), roll(p, 64), roll(p, 64), roll(p, 64) };
     double places[PLACES];
     for (int i = 0; i < ag_numel(of->t); i++)
         places[i] = (double)of->place[i];

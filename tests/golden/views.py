@@ -3,8 +3,8 @@
 A program is a list of lines, which tests/t_view_programs.c runs too:
 
     leaf a 3 4 : NUMBERS        float64, requires grad; `const` does not
-    select v a 0 1              v = a view (select narrow slice transpose permute view unsqueeze
-                                squeeze expand detach) or a value (clone mul add sub tanh sin)
+    select v a 0 1              v = a view (select narrow slice transpose permute diagonal view
+                                unsqueeze squeeze expand unfold detach) or a value (clone mul add sub tanh sin)
     mul_ v w  /  mul_ v 1.5     in place, by a tensor or a number: mul_ add_ sub_ copy_ fill_ zero_
     detach_ v, requires v 1, nograd 1
     error : SENTENCE            the line before failed; nothing has changed
@@ -20,7 +20,7 @@ import sys
 
 import torch
 
-N_PROGRAMS = 120
+N_PROGRAMS = 140
 SHAPES = [(3, 4), (2, 3, 2), (6,), (4, 3), (2, 2)]
 VALUES = ["mul", "add", "sub", "tanh", "sin", "clone"]
 WRITES = ["mul_", "add_", "sub_", "copy_", "fill_", "zero_"]
@@ -110,9 +110,9 @@ class Program:
         d = dice.randrange(n) if n else 0
         kinds = ["unsqueeze", "detach"]
         if n:
-            kinds += ["select", "select", "narrow", "narrow", "slice", "expand"]
+            kinds += ["select", "select", "narrow", "narrow", "slice", "expand", "unfold"]
         if n > 1:
-            kinds += ["transpose", "permute", "transpose"]
+            kinds += ["transpose", "permute", "transpose", "diagonal", "diagonal"]
         if n and t.is_contiguous():
             kinds += ["view"]
         if 1 in t.shape:
@@ -146,6 +146,14 @@ class Program:
         if kind == "view":
             shape = dice.choice([(t.numel(),), tuple(reversed(t.shape)), (1,) + tuple(t.shape)])
             return kind, shape, lambda: t.view(shape)
+        if kind == "diagonal":
+            e = dice.choice([k for k in range(n) if k != d])
+            offset = dice.randint(1 - t.shape[d], t.shape[e] - 1)
+            return kind, (offset, d, e), lambda: t.diagonal(offset, d, e)
+        if kind == "unfold":
+            size = dice.randint(1, t.shape[d])
+            step = size + dice.randrange(2)  # windows that do not overlap
+            return kind, (d, size, step), lambda: t.unfold(d, size, step)
         if kind == "squeeze":
             e = list(t.shape).index(1)
             return kind, (e,), lambda: t.squeeze(e)
