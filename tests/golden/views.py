@@ -9,8 +9,9 @@ A program is a list of lines, which tests/t_view_programs.c runs too:
     detach_ v, requires v 1, nograd 1
     error : SENTENCE            the line before failed; nothing has changed
     see v VERSION REQUIRES LEAF GRAD_FN SHAPE : NUMBERS      what the program left in v
+    inputs a b ...              the leaves that gradients are asked for
     loss v w ...                sum over them of v[i] (1 + i/4), i in row-major order
-    grad a : NUMBERS | none     of the loss, for each leaf
+    grad a : NUMBERS | none     of the loss, for each input
     grad2 a : NUMBERS | none    of the sum of squares of these gradients
     backward_error : SENTENCE   instead of grad and grad2; the sentence of the pass
 """
@@ -44,7 +45,15 @@ def weights(t):
 
 
 def fragment(error):
-    return str(error).split("\n")[0][:FRAGMENT].strip()
+    return str(error).split("\n")[0].split(" If you are")[0][:FRAGMENT].strip()
+
+
+def dead_end(t):
+    """Requires grad for its base's sake alone: gradients of what is made from it lead nowhere."""
+    try:
+        return t.requires_grad and t.grad_fn is None and t._is_view() and t._base.requires_grad
+    except RuntimeError:
+        return True
 
 
 class Program:
@@ -84,7 +93,7 @@ class Program:
             return None
 
     def pick(self):
-        return self.dice.choice(list(self.names))
+        return self.dice.choice([k for k, t in self.names.items() if not dead_end(t)])
 
     # ---- views ----
 
@@ -178,7 +187,7 @@ class Program:
     def operand(self, t):
         """A number, or a tensor that broadcasts to t's shape."""
         fits = [k for k, u in self.names.items()
-                if u.dim() <= t.dim()
+                if u.dim() <= t.dim() and not dead_end(u)
                 and all(a in (1, b) for a, b in zip(u.shape[::-1], t.shape[::-1]))]
         if not fits or self.dice.random() < 0.4:
             v = self.dice.choice([-1.5, -0.5, 0.5, 0.75, 1.25, 2])
@@ -202,8 +211,8 @@ class Program:
             op = "copy_"
         if op == "copy_" and not torch.is_tensor(u):
             op = "fill_"
-        if torch.is_tensor(u) and self.overlap(t, u):
-            return
+        if torch.is_tensor(u) and self.overlap(t, u) or u is t and op == "mul_":
+            return  # PyTorch saves the u of mul_(u, u) and finds it changed
         self.attempt(f"{op} {name} {other}", lambda: getattr(t, op)(u))
 
     def part_of_leaf(self, t):
@@ -249,17 +258,16 @@ class Program:
     def finish(self):
         if not self.grad:
             self.lines.append("nograd 0")
-        alive = [k for k, t in self.names.items() if self.see(k, t)]  # that require grad
+        alive = [k for k, t in self.names.items() if self.see(k, t) and not dead_end(t)]
         read = [k for k in alive if self.dice.random() < 0.7] or alive[-1:]
         if not read:
-            self.lines.append("end")
             return False
-        self.lines.append("loss " + " ".join(read))
-        loss = sum((self.names[k] * weights(self.names[k])).sum() for k in read)
         leaves = [k for k in alive if self.names[k].is_leaf]
         if not leaves:
-            self.lines[-1:] = ["end"]
             return False
+        self.lines.append("inputs " + " ".join(leaves))
+        self.lines.append("loss " + " ".join(read))
+        loss = sum((self.names[k] * weights(self.names[k])).sum() for k in read)
         try:
             self.gradients(loss, leaves)
         except RuntimeError as error:
