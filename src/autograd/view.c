@@ -72,7 +72,7 @@ bool ag__view_check_write(ag_tensor *t, const char *name)
 /* ---- stale views ---- */
 
 /* A node that makes a tensor of t's geometry from base, which shares t's storage; NULL when out of
- * memory. With one reference. */
+ * memory. With one reference. From a base outside the graph it leads nowhere. */
 static ag_node *view_node(ag_tensor *base, const ag_tensor *t)
 {
     ag_context *c = base->c;
@@ -80,11 +80,18 @@ static ag_node *view_node(ag_tensor *base, const ag_tensor *t)
     ag__geometry g;
     ag__geometry_of(t, &g);
     ag__bracket_begin(&s, c);
-    const bool recording = c->grad_enabled;
+    const bool recording = c->grad_enabled, inside = ag__wants_grad(base);
     c->grad_enabled = true;
+    base->flags |= AG_T_REQUIRES_GRAD;
     ag_tensor *like = ag__as_strided_like(base, &g);
+    if (!inside)
+        base->flags &= (uint8_t)~AG_T_REQUIRES_GRAD;
     c->grad_enabled = recording;
     ag_node *n = like && like->grad_fn ? ag__node_ref(like->grad_fn) : NULL;
+    if (n && !inside) {
+        ag__node_unref(n->edges[0].node);
+        n->edges[0].node = NULL;
+    }
     ag__bracket_end(&s);
     return n;
 }
@@ -96,16 +103,14 @@ bool ag__view_refresh(ag_tensor *t)
         return true;
     if (v->kind != AG_VIEW_PLAIN)
         return view_fail(t, "its base or another view of its base has been");
-    ag_node *n = ag__wants_grad(v->base) ? view_node(v->base, t) : NULL;
-    if (ag__wants_grad(v->base) && (!n || !ag__hooks_can_move(t, n))) {
+    ag_node *n = view_node(v->base, t);
+    if (!n || !ag__hooks_can_move(t, n)) {
         ag__node_unref(n);
         return false;
     }
-    if (n) {
-        ag__hooks_move(t, n, 0);
-        ag__node_adopt(n, 0, t);
-        ag__node_unref(n);
-    }
+    ag__hooks_move(t, n, 0);
+    ag__node_adopt(n, 0, t);
+    ag__node_unref(n);
     v->version = t->storage->version;
     return true;
 }

@@ -48,14 +48,6 @@ def fragment(error):
     return str(error).split("\n")[0].split(" If you are")[0][:FRAGMENT].strip()
 
 
-def dead_end(t):
-    """Requires grad for its base's sake alone: gradients of what is made from it lead nowhere."""
-    try:
-        return t.requires_grad and t.grad_fn is None and t._is_view() and t._base.requires_grad
-    except RuntimeError:
-        return True
-
-
 class Program:
     def __init__(self, seed, dice):
         self.lines = [f"program {seed}"]
@@ -63,11 +55,24 @@ class Program:
         self.names = {}
         self.leaves = []
         self.grad = True
+        self.outside = set()  # views made while there was no graph to be in
+        self.without_grad = set()  # those of them made in no_grad mode
 
     def new(self, t):
         name = "abcdefghijklmnopqrstuvwxyz"[len(self.names)]
         self.names[name] = t
+        if t._is_view() and not (self.grad and t.requires_grad):
+            self.outside.add(name)
+        if t._is_view() and not self.grad:
+            self.without_grad.add(name)
         return name
+
+    def dead_end(self, name):
+        """Requires grad for its base's sake alone: gradients of what is made from it lead nowhere.
+        (To ask for grad_fn or is_leaf would bring the view up to date.)"""
+        t = self.names[name]
+        return (name in self.outside and t._is_view() and t._base.requires_grad
+                and (name in self.without_grad or t._base.is_leaf))
 
     def source(self, word):
         shape = self.dice.choice(SHAPES)
@@ -93,7 +98,7 @@ class Program:
             return None
 
     def pick(self):
-        return self.dice.choice([k for k, t in self.names.items() if not dead_end(t)])
+        return self.dice.choice([k for k in self.names if not self.dead_end(k)])
 
     # ---- views ----
 
@@ -187,7 +192,7 @@ class Program:
     def operand(self, t):
         """A number, or a tensor that broadcasts to t's shape."""
         fits = [k for k, u in self.names.items()
-                if u.dim() <= t.dim() and not dead_end(u)
+                if u.dim() <= t.dim() and not self.dead_end(k)
                 and all(a in (1, b) for a, b in zip(u.shape[::-1], t.shape[::-1]))]
         if not fits or self.dice.random() < 0.4:
             v = self.dice.choice([-1.5, -0.5, 0.5, 0.75, 1.25, 2])
@@ -202,7 +207,11 @@ class Program:
         while self.part_of_leaf(self.names[name]) and self.dice.random() < 0.85:
             name = self.pick()
         t = self.names[name]
+        if name in self.outside - self.without_grad:
+            t.grad_fn  # else PyTorch takes a view whose base has joined a graph for a leaf
         op = self.dice.choice(WRITES)
+        if op == "zero_" and 0 in t.stride():
+            return
         if op == "zero_":
             self.attempt(f"zero_ {name}", lambda: t.zero_())
             return
@@ -213,6 +222,8 @@ class Program:
             op = "fill_"
         if torch.is_tensor(u) and self.overlap(t, u) or u is t and op == "mul_":
             return  # PyTorch saves the u of mul_(u, u) and finds it changed
+        if 0 in t.stride() and (op == "fill_" or u is t):
+            return  # PyTorch lets these write many elements in one place
         self.attempt(f"{op} {name} {other}", lambda: getattr(t, op)(u))
 
     def part_of_leaf(self, t):
@@ -258,7 +269,7 @@ class Program:
     def finish(self):
         if not self.grad:
             self.lines.append("nograd 0")
-        alive = [k for k, t in self.names.items() if self.see(k, t) and not dead_end(t)]
+        alive = [k for k, t in self.names.items() if self.see(k, t) and not self.dead_end(k)]
         read = [k for k in alive if self.dice.random() < 0.7] or alive[-1:]
         if not read:
             return False
@@ -301,7 +312,9 @@ def make(seed):
         n -= 1
     complete = p.finish()
     text = "\n".join(p.lines) + "\n"
-    return text if complete and "nan" not in text and "inf" not in text else None
+    # where a saved tensor was detached in place we look at its version first
+    bad = not complete or "nan" in text or "inf" in text or "detached in-place" in text
+    return None if bad else text
 
 
 def main():
