@@ -69,6 +69,28 @@ bool ag__view_check_write(ag_tensor *t, const char *name)
                    name);
 }
 
+/* ---- a new place in the graph ---- */
+
+/* Whether the graph that t is about to be a result of may own t: a node saved it, or it is a leaf with
+ * an accumulator. Such rings are broken when the context closes. */
+static bool view_may_be_owned(const ag_tensor *t)
+{
+    return t->flags & AG_T_HELD || (t->meta && t->meta->accumulator);
+}
+/* All that may fail in view_place. */
+static bool view_can_place(ag_tensor *t, ag_node *n)
+{
+    return ag__hooks_can_move(t, n) && (!view_may_be_owned(t) || ag__meta_of(t));
+}
+/* t becomes output nr of n. */
+static void view_place(ag_tensor *t, ag_node *n, int nr)
+{
+    ag__hooks_move(t, n, nr);
+    ag__node_adopt(n, nr, t);
+    if (view_may_be_owned(t))
+        ag__meta_enlist(t);
+}
+
 /* ---- stale views ---- */
 
 /* A node that makes a tensor of t's geometry from base, which shares t's storage; NULL when out of
@@ -104,12 +126,11 @@ bool ag__view_refresh(ag_tensor *t)
     if (v->kind != AG_VIEW_PLAIN)
         return view_fail(t, "its base or another view of its base has been");
     ag_node *n = view_node(v->base, t);
-    if (!n || !ag__hooks_can_move(t, n)) {
+    if (!n || !view_can_place(t, n)) {
         ag__node_unref(n);
         return false;
     }
-    ag__hooks_move(t, n, 0);
-    ag__node_adopt(n, 0, t);
+    view_place(t, n, 0);
     ag__node_unref(n);
     v->version = t->storage->version;
     return true;
@@ -244,16 +265,16 @@ static ag_node *view_slices(ag_tensor *x, ag_node *inner)
 bool ag__rebase_prepare(ag__rebase *r, ag_tensor *x, ag_node *node, int nr)
 {
     *r = (ag__rebase){ .x = x, .node = ag__node_ref(node), .nr = nr };
-    bool ok = ag__hooks_can_move(x, node) && (!(x->flags & AG_T_HELD) || ag__meta_of(x));
+    bool ok = view_can_place(x, node);
     if (ok && x->flags & AG_T_VIEW) {
         ag_tensor *base = ag__view_of(x)->base, *then = NULL;
         r->slices = view_slices(x, node);
-        ok = r->slices && ag__hooks_can_move(base, r->slices) && ag__meta_of(base) &&
-             (then = ag__tensor_alias(base)) != NULL;
+        ok =
+            r->slices && view_can_place(base, r->slices) && (then = ag__tensor_alias(base)) != NULL;
         if (ok) {
             ag__node_adopt(r->slices, 0, then);
             r->regenerated = view_node(then, x);
-            ok = r->regenerated && ag__hooks_can_move(x, r->regenerated);
+            ok = r->regenerated && view_can_place(x, r->regenerated);
         }
         ag__tensor_unref(then);
     }
@@ -262,23 +283,15 @@ bool ag__rebase_prepare(ag__rebase *r, ag_tensor *x, ag_node *node, int nr)
     return ok;
 }
 
-static void rebase_one(ag_tensor *t, ag_node *n, int nr)
-{
-    ag__hooks_move(t, n, nr);
-    ag__node_adopt(n, nr, t);
-    if (t->flags & AG_T_HELD)
-        ag__meta_enlist(t);
-}
-
 void ag__rebase_commit(ag__rebase *r)
 {
     ag__view *v = ag__view_of(r->x);
     if (v) {
-        rebase_one(v->base, r->slices, 0);
-        rebase_one(r->x, r->regenerated, 0);
+        view_place(v->base, r->slices, 0);
+        view_place(r->x, r->regenerated, 0);
         v->version = r->x->storage->version;
     } else {
-        rebase_one(r->x, r->node, r->nr);
+        view_place(r->x, r->node, r->nr);
     }
     ag__rebase_cancel(r);
 }
