@@ -209,7 +209,8 @@ static ag_hook *register_counting(int kind, ag_tensor *x, ag_tensor *y, int *cou
 static void t_removed_hooks_free_once(ag_context *c)
 {
     for (int kind = 0; kind < KINDS; kind++) {
-        int count = 0;
+        static int count; /* counted until the context closes, also when a check fails */
+        count = 0;
         AG_SCOPE (c) {
             ag_tensor *x = leaf(c, 2), *y = ag_mul(x, 2);
             ag_hook *handle = y ? register_counting(kind, x, y, &count) : NULL;
@@ -228,7 +229,8 @@ static void t_removed_hooks_free_once(ag_context *c)
 static void t_hooks_free_when_their_graph_goes(ag_context *c)
 {
     for (int kind = 0; kind < KINDS; kind++) {
-        int count = 0;
+        static int count;
+        count = 0;
         AG_SCOPE (c) {
             ag_tensor *x = leaf(c, 2), *y = ag_mul(x, 2);
             ag_hook *handle = y ? register_counting(kind, x, y, &count) : NULL;
@@ -244,7 +246,8 @@ static void t_hooks_free_when_their_graph_goes(ag_context *c)
 /* The hook of a result lives as long as the graph, that of a leaf as long as the leaf. */
 static void t_hooks_live_with_the_graph(ag_context *c)
 {
-    int on_y = 0, on_x = 0;
+    static int on_y, on_x;
+    on_y = on_x = 0;
     ag_tensor *x = leaf(c, 2), *y = ag_mul(x, 2), *z = ag_mul(y, 3);
     ag_hook *hy = z ? ag_register_hook(y, counts, &on_y) : NULL;
     ag_hook *hx = hy ? ag_register_hook(x, counts, &on_x) : NULL;
@@ -266,7 +269,8 @@ static void t_hooks_free_when_the_context_closes(ag_context *unused)
 {
     (void)unused;
     for (int kind = 0; kind < KINDS; kind++) {
-        int count = 0;
+        static int count;
+        count = 0;
         ag_context *c = ag_open();
         CHECK(c);
         ag_tensor *x = leaf(c, 2), *y = ag_mul(x, 2);
@@ -295,7 +299,8 @@ static ag_tensor *removes_itself(ag_tensor *grad, void *user)
 
 static void t_hooks_free_after_their_call(ag_context *c)
 {
-    suicide s = { .freed = 0 };
+    static suicide s;
+    s = (suicide){ .freed = 0 };
     ag_tensor *x = leaf(c, 2), *y = ag_mul(x, 3);
     CHECK(s.self = ag_register_hook(y, removes_itself, &s));
     ag_hook_set_free(s.self, suicide_free);

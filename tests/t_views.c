@@ -521,7 +521,7 @@ static void t_broadcast_and_cast_operands(ag_context *c)
 
 static void t_views_made_without_grad(ag_context *c)
 {
-    ag_tensor *x = row(c, 2, 1), *b = ag_clone(x), *of_leaf, *of_b;
+    ag_tensor *x = row(c, 2, 1), *b = ag_clone(x), *of_leaf = NULL, *of_b = NULL;
     CHECK(b);
     AG_NO_GRAD (c) {
         CHECK(of_leaf = head(x, 1));
@@ -542,7 +542,7 @@ static void t_views_made_without_grad(ag_context *c)
 
 static void t_bases_of_views_made_without_grad(ag_context *c)
 {
-    ag_tensor *x = row(c, 2, 1), *b = ag_clone(x), *v;
+    ag_tensor *x = row(c, 2, 1), *b = ag_clone(x), *v = NULL;
     CHECK(b);
     AG_NO_GRAD (c)
         CHECK(v = head(b, 1));
@@ -558,7 +558,7 @@ static void t_bases_of_views_made_without_grad(ag_context *c)
 
 static void t_inference_tensors(ag_context *c)
 {
-    ag_tensor *i, *v, *x = row(c, 2, 1);
+    ag_tensor *i = NULL, *v = NULL, *x = row(c, 2, 1);
     AG_INFERENCE_MODE (c) {
         CHECK(ag_inference_mode_enabled(c) && !ag_grad_enabled(c));
         CHECK(i = ag_ones(c, AG_SHAPE(2), .dtype = AG_F64));
@@ -587,7 +587,8 @@ static void t_inference_tensors(ag_context *c)
 
 static void t_views_made_in_inference_mode(ag_context *c)
 {
-    ag_tensor *x = row(c, 2, 1), *b = ag_clone(x), *plain = ag_ones(c, AG_SHAPE(2)), *v, *p;
+    ag_tensor *x = row(c, 2, 1), *b = ag_clone(x), *plain = ag_ones(c, AG_SHAPE(2)), *v = NULL,
+              *p = NULL;
     CHECK(b && plain);
     AG_INFERENCE_MODE (c) {
         CHECK((v = head(b, 1)) && (p = head(plain, 1)));
@@ -600,6 +601,26 @@ static void t_views_made_in_inference_mode(ag_context *c)
     CHECK_ERROR(
         ag_add_(v, 1), AG_ERR_GRAD,
         "A view was created in inference mode and is being modified inplace in normal mode.");
+}
+
+/* ---- rings ---- */
+
+/* The graph of each of these owns the tensor whose grad_fn it ends in; the context, which gives all
+ * memory back, is the proof. */
+static void t_rings_end_with_the_context(ag_context *c)
+{
+    AG_SCOPE (c) {
+        ag_tensor *a = row(c, 4, 1), *b = ag_tanh(a), *saved = ag_sin(b);
+        CHECK(ag_mul_(b, saved));                             /* saved has kept b */
+        ag_tensor *leaf = row(c, 4, 1), *y = ag_mul(leaf, 2); /* y leads to leaf */
+        CHECK(y && ag_requires_grad_(leaf, false) && ag_copy_(leaf, y));
+        ag_tensor *base = ag_tanh(a), *v = head(base, 2), *w = ag_slice(base, 0, 2, 4, 1);
+        CHECK(v && w && ag_mul_(w, v)); /* CopySlices has kept v, and v its base */
+        CHECK_TEXT(name(v), "AsStridedBackward0");
+        ag_tensor *of_leaf = row(c, 4, 1), *part = head(of_leaf, 2), *z = ag_mul(part, 3);
+        CHECK(z && ag_requires_grad_(of_leaf, false) && ag_mul_(head(of_leaf, 2), z));
+        CHECK_TEXT(name(of_leaf), "CopySlices");
+    }
 }
 
 /* ---- failures ---- */
@@ -654,6 +675,6 @@ int main(int argc, char **argv)
                TEST(t_views_of_one_base_as_operands), TEST(t_operands_that_overlap),
                TEST(t_broadcast_and_cast_operands), TEST(t_views_made_without_grad),
                TEST(t_bases_of_views_made_without_grad), TEST(t_inference_tensors),
-               TEST(t_views_made_in_inference_mode), TEST(t_failed_writes_change_nothing),
-               TEST(t_writes_that_lack_memory));
+               TEST(t_views_made_in_inference_mode), TEST(t_rings_end_with_the_context),
+               TEST(t_failed_writes_change_nothing), TEST(t_writes_that_lack_memory));
 }
