@@ -422,7 +422,7 @@ static void twin_add_view(twin *p)
         places[i] = (double)of->place[i];
     const ag_values all = { places, (int)ag_numel(of->t) };
     ag_tensor *at = ag_array(p->c, all, shape_of(of->t), .dtype = AG_I64);
-    CHECK(at = some_view(at, contiguous, die));
+    CHECK(at && (at = some_view(at, contiguous, die)));
     CHECK(made->t = some_view(of->t, contiguous, die));
     CHECK(ag_copy_out(at, made->place, (size_t)ag_numel(at) * sizeof *made->place));
 }
