@@ -127,7 +127,8 @@ class Program:
             kinds += ["select", "select", "narrow", "narrow", "slice", "expand", "unfold"]
         if n > 1:
             kinds += ["transpose", "permute", "transpose", "diagonal", "diagonal"]
-        if n and t.is_contiguous():
+        base = t._base if t._is_view() else t  # results of permuted operands are permuted, not ours
+        if n and t.is_contiguous() and base.is_contiguous():
             kinds += ["view"]
         if 1 in t.shape:
             kinds += ["squeeze"]
@@ -235,7 +236,7 @@ class Program:
         if t.untyped_storage().data_ptr() != u.untyped_storage().data_ptr():
             return False
         a, b = places(t), places(u)
-        return bool(set(a) & set(b)) and (a != b or t.shape != u.shape)
+        return bool(set(a) & set(b)) and (a != b or t.shape != u.shape or t.stride() != u.stride())
 
     def other(self):
         roll = self.dice.random()
