@@ -248,6 +248,83 @@ static void t_callbacks_need_a_pass(ag_context *c)
     CHECK_INT(k.called, 0);
 }
 
+/* ---- passes from everywhere ---- */
+
+typedef struct {
+    ag_context *c;
+    ag_tensor *x, *w;
+    double seen[4];
+    int n;
+} starter;
+
+static void starts_a_pass(void *user)
+{
+    starter *s = user;
+    AG_ENABLE_GRAD (s->c)
+        if (ag_backward(ag_mul(s->w, s->w)))
+            s->seen[s->n++] = ag_item(ag_grad_of(s->x)) + ag_item(ag_grad_of(s->w));
+}
+static ag_tensor *queues_a_pass(ag_tensor *grad, void *user)
+{
+    (void)grad;
+    ag_queue_callback(((starter *)user)->c, starts_a_pass, user);
+    return NULL;
+}
+
+static void t_callbacks_start_passes(ag_context *c)
+{
+    starter s = { .c = c, .x = leaf(c, 2), .w = leaf(c, 3) };
+    ag_tensor *y = ag_mul(s.x, s.x);
+    CHECK(s.w && ag_register_hook(y, queues_a_pass, &s) && ag_backward(y));
+    CHECK_INT(s.n, 1);
+    CHECK_CLOSE(s.seen[0], 4 + 6, 0);
+}
+
+static void passes_over_itself(ag_tensor *x, void *user)
+{
+    starter *s = user;
+    s->seen[s->n++] = ag_item(ag_grad_of(x));
+    AG_ENABLE_GRAD (s->c)
+        if (s->n < 3)
+            ag_backward(ag_mul(x, 5));
+}
+
+static void t_post_accumulate_hooks_start_passes(ag_context *c)
+{
+    starter s = { .c = c };
+    ag_tensor *x = leaf(c, 2);
+    CHECK(ag_register_post_accumulate_grad_hook(x, passes_over_itself, &s));
+    CHECK(ag_backward(ag_mul(x, 3)));
+    CHECK_INT(s.n, 3);
+    CHECK_CLOSE(s.seen[0], 3, 0);
+    CHECK_CLOSE(s.seen[1], 8, 0);
+    CHECK_CLOSE(s.seen[2], 13, 0);
+    CHECK_CLOSE(ag_item(ag_grad_of(x)), 13, 0);
+}
+
+static ag_tensor *passes_to_the_leaf(ag_tensor *grad, void *user)
+{
+    AG_ENABLE_GRAD (ag_context_of(grad))
+        ag_backward(ag_mul((ag_tensor *)user, 10));
+    return NULL;
+}
+static ag_tensor *sets_the_gradient(ag_tensor *grad, void *user)
+{
+    ag_set_grad(user, ag_scalar(ag_context_of(grad), 100, .dtype = AG_F64));
+    return NULL;
+}
+
+/* What a pass adds comes to what is there when it adds. */
+static void t_hooks_write_the_gradient_of_a_leaf(ag_context *c)
+{
+    ag_tensor *x = leaf(c, 2), *y = ag_mul(x, x);
+    CHECK(ag_register_hook(y, passes_to_the_leaf, x) && ag_backward(y));
+    CHECK_CLOSE(ag_item(ag_grad_of(x)), 14, 0);
+    ag_tensor *w = leaf(c, 2);
+    CHECK(ag_register_hook(w, sets_the_gradient, w) && ag_backward(ag_mul(w, w)));
+    CHECK_CLOSE(ag_item(ag_grad_of(w)), 104, 0);
+}
+
 /* ---- passes that stop ---- */
 
 static ag_tensor *cancels(ag_tensor *grad, void *user)
@@ -499,7 +576,9 @@ int main(int argc, char **argv)
                TEST(t_a_pass_over_the_graph_of_its_pass), TEST(t_an_inner_pass_frees_for_the_outer),
                TEST(t_errors_of_inner_passes_come_out), TEST(t_callbacks_come_at_the_end),
                TEST(t_callbacks_add_callbacks), TEST(t_callbacks_belong_to_their_pass),
-               TEST(t_callbacks_need_a_pass), TEST(t_cancelling),
+               TEST(t_callbacks_need_a_pass), TEST(t_callbacks_start_passes),
+               TEST(t_post_accumulate_hooks_start_passes),
+               TEST(t_hooks_write_the_gradient_of_a_leaf), TEST(t_cancelling),
                TEST(t_a_failing_pass_changes_nothing), TEST(t_rings_through_gradients),
                TEST(t_results_of_grad_hold_no_graph), TEST(t_a_chain_of_a_million),
                TEST(t_a_chain_that_is_dropped), TEST(t_wide_fans), TEST(t_random_graphs));
