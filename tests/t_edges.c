@@ -1,5 +1,5 @@
-/* Edges that stand for tensors as inputs and roots of a pass, and gradients that nobody has defined.
- * Expectations are PyTorch's. */
+/* Edges that stand for tensors as inputs and roots of a pass, and gradients that nobody has
+ * defined. Expectations are PyTorch's. */
 #include "harness.h"
 
 static ag_tensor *leaf(ag_context *c, double v)

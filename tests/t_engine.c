@@ -1,5 +1,6 @@
-/* Backward passes: which nodes run, what becomes of roots and inputs that are given twice, of values
- * that a pass has given up, of gradients that are there already. Expectations are PyTorch's. */
+/* Backward passes: which nodes run, what becomes of roots and inputs that are given twice, of
+ * values that a pass has given up, of gradients that are there already. Expectations are
+ * PyTorch's. */
 #include "harness.h"
 
 static ag_tensor *leaf(ag_context *c, double v)

@@ -1,5 +1,5 @@
-/* Hooks of tensors, of leaves, of nodes and of several tensors: when they are called and with what, and
- * what they may give back. Expectations are PyTorch's. */
+/* Hooks of tensors, of leaves, of nodes and of several tensors: when they are called and with
+ * what, and what they may give back. Expectations are PyTorch's. */
 #include "harness.h"
 
 #include <stdio.h>

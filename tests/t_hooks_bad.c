@@ -1,5 +1,5 @@
-/* Hooks that break the rules, that fail, that go, that compute. A pass that fails has changed nothing.
- * Expectations are PyTorch's. */
+/* Hooks that break the rules, that fail, that go, that compute. A pass that fails has changed
+ * nothing. Expectations are PyTorch's. */
 #include "harness.h"
 
 static ag_tensor *leaf(ag_context *c, double v)

@@ -1,6 +1,6 @@
-/* Views of which a function returns several: ag_split, ag_chunk, ag_unbind. They may be read and
- * differentiated, together or alone, and may not be written once they belong to a graph. Expectations
- * are PyTorch's. */
+/* Views of which a function returns several: ag_split, ag_chunk, ag_unbind. They may be read
+ * and differentiated, together or alone, and may not be written once they belong to a graph.
+ * Expectations are PyTorch's. */
 #include "harness.h"
 
 static ag_tensor *row(ag_context *c, int n)

@@ -1,5 +1,5 @@
-/* Backward passes from within: their order, passes inside passes, callbacks, passes that stop, large
- * graphs. Expectations are PyTorch's. */
+/* Backward passes from within: their order, passes inside passes, callbacks, passes that
+ * stop, large graphs. Expectations are PyTorch's. */
 #include "harness.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
-/* Programs that write in place through views. Those of golden/views.txt ran in PyTorch, which says what
- * they leave behind: values, versions, places in the graph, errors, gradients of both orders
- * (golden/views.py explains the lines). Those drawn here run a second time without a view or a write. */
+/* Programs that write in place through views. Those of golden/views.txt ran in PyTorch, which
+ * says what they leave behind: values, versions, places in the graph, errors, gradients of
+ * both orders (golden/views.py explains the lines). Those drawn here run a second time
+ * without a view or a write. */
 #define _POSIX_C_SOURCE 200809L
 #include "harness.h"
 
@@ -345,8 +346,8 @@ static void t_programs_of_pytorch(ag_context *c)
 
 /* ---- programs that run twice ----
  *
- * A twin is a base and its views, and beside it the same without either: one list of elements, of which
- * a view is a selection. A write makes a new list. */
+ * A twin is a base and its views, and beside it the same without either: one list of elements, of
+ * which a view is a selection. A write makes a new list. */
 
 enum { VIEWS = 12, ELEMENTS = 12, PLACES = 2 * ELEMENTS };
 typedef struct {

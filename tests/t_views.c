@@ -1,6 +1,6 @@
-/* Writing in place into tensors that take part in a graph, and into views: what is refused, what becomes
- * of the history of base and views, versions, and values that are changed before backward needs them.
- * Expectations are PyTorch's. t_view_programs.c has random programs. */
+/* Writing in place into tensors that take part in a graph, and into views: what is refused,
+ * what becomes of the history of base and views, versions, and values that are changed before
+ * backward needs them. Expectations are PyTorch's. t_view_programs.c has random programs. */
 #include "harness.h"
 
 static ag_tensor *row(ag_context *c, int n, double first)
@@ -470,7 +470,7 @@ static void t_views_of_one_base_as_operands(ag_context *c)
               *right = ag_slice(b, 0, 2, 4, 1);
     CHECK(left && right && ag_mul_(left, right)); /* 3 8 3 4 */
     CHECK_VALUES(b, AG_SHAPE(4), AG_VALUES(3, 8, 3, 4), 0);
-    /* right was saved, at a version before the write: as in PyTorch it cannot be told from a change */
+    /* right was saved before the write, which as in PyTorch cannot be told from a change of it */
     CHECK_ERROR(ag_backward(ag_sum(b)), AG_ERR_GRAD, modified);
     b = ag_clone(x);
     left = head(b, 2);

@@ -71,8 +71,8 @@ bool ag__view_check_write(ag_tensor *t, const char *name)
 
 /* ---- a new place in the graph ---- */
 
-/* Whether the graph that t is about to be a result of may own t: a node saved it, or it is a leaf with
- * an accumulator. Such rings are broken when the context closes. */
+/* Whether the graph that t is about to be a result of may own t: a node saved it, or it is a leaf
+ * with an accumulator. Such rings are broken when the context closes. */
 static bool view_may_be_owned(const ag_tensor *t)
 {
     return t->flags & AG_T_HELD || (t->meta && t->meta->accumulator);

@@ -4,7 +4,8 @@ A program is a list of lines, which tests/t_view_programs.c runs too:
 
     leaf a 3 4 : NUMBERS        float64, requires grad; `const` does not
     select v a 0 1              v = a view (select narrow slice transpose permute diagonal view
-                                unsqueeze squeeze expand unfold detach) or a value (clone mul add sub tanh sin)
+                                unsqueeze squeeze expand unfold detach) or a value
+                                (clone mul add sub tanh sin)
     mul_ v w  /  mul_ v 1.5     in place, by a tensor or a number: mul_ add_ sub_ copy_ fill_ zero_
     detach_ v, requires v 1, nograd 1
     error : SENTENCE            the line before failed; nothing has changed
