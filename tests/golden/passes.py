@@ -141,8 +141,8 @@ class Program:
         retain, create = dice.random() < 0.8, dice.random() < 0.25
         retain = retain or (word == "backward" and not set(inputs) <= set(self.leaves))
         self.freed = self.freed or not (retain or create)
-        self.lines.append(f"{word} {int(retain)} {int(create)} {' '.join(roots)} / {' '.join(inputs)}"
-                          .strip())
+        names = f"{' '.join(roots)} / {' '.join(inputs)}".strip()
+        self.lines.append(f"{word} {int(retain)} {int(create)} {names}")
         self.log, self.later = [], []
         try:
             self.perform(word, roots, inputs, retain or create, create)
@@ -193,7 +193,8 @@ def main():
             texts.append(made)
     with open(os.path.join(folder, "passes.txt"), "w") as f:
         f.write("# Made by passes.py, which explains the lines.\n" + "".join(texts))
-    print(len(texts), "programs,", sum(t.count("error :") for t in texts), "errors", file=sys.stderr)
+    errors = sum(t.count("error :") for t in texts)
+    print(f"{len(texts)} programs, {errors} errors", file=sys.stderr)
 
 
 if __name__ == "__main__":
