@@ -603,6 +603,36 @@ static void t_views_made_in_inference_mode(ag_context *c)
         "A view was created in inference mode and is being modified inplace in normal mode.");
 }
 
+/* A stale view is brought up to date in any mode. */
+static void t_views_are_looked_at_in_any_mode(ag_context *c)
+{
+    ag_tensor *x = row(c, 3, 1), *b = ag_clone(x), *v = head(b, 2), *w = head(b, 1), *y;
+    CHECK(v && w && ag_mul_(b, 2));
+    AG_INFERENCE_MODE (c) {
+        CHECK_TEXT(name(v), "AsStridedBackward0");
+        CHECK(y = ag_mul(v, 3));
+        CHECK_VALUES(y, AG_SHAPE(2), AG_VALUES(6, 12), 0);
+    }
+    AG_NO_GRAD (c)
+        CHECK_TEXT(name(w), "AsStridedBackward0");
+    CHECK(ag_backward(ag_add(ag_sum(v), ag_sum(w))));
+    CHECK_VALUES(ag_grad_of(x), AG_SHAPE(3), AG_VALUES(4, 2, 0), 0);
+}
+
+/* The values of a base that has left the graph are constants, and so are those of its views. */
+static void t_views_of_a_base_that_left_the_graph(ag_context *c)
+{
+    ag_tensor *x = row(c, 3, 1), *b = ag_mul(x, 2), *v = head(b, 2), *w = head(b, 1);
+    CHECK(v && ag_detach_(b) == b && ag_backward(ag_sum(w))); /* w is as old as b was */
+    CHECK_VALUES(ag_grad_of(x), AG_SHAPE(3), AG_VALUES(2, 0, 0), 0);
+    CHECK(ag_fill_(b, 5));
+    CHECK_TEXT(name(v), "AsStridedBackward0");
+    CHECK(!ag_node_next(ag_grad_fn(v), 0, NULL));
+    ag_tensor *s = ag_sum(ag_mul(v, v)), *g;
+    CHECK(s && ag_grad(&s, 1, &x, 1, &g, .allow_unused = true));
+    CHECK(!g);
+}
+
 /* ---- rings ---- */
 
 /* The graph of each of these owns the tensor whose grad_fn it ends in; the context, which gives all
@@ -675,6 +705,7 @@ int main(int argc, char **argv)
                TEST(t_views_of_one_base_as_operands), TEST(t_operands_that_overlap),
                TEST(t_broadcast_and_cast_operands), TEST(t_views_made_without_grad),
                TEST(t_bases_of_views_made_without_grad), TEST(t_inference_tensors),
-               TEST(t_views_made_in_inference_mode), TEST(t_rings_end_with_the_context),
+               TEST(t_views_made_in_inference_mode), TEST(t_views_are_looked_at_in_any_mode),
+               TEST(t_views_of_a_base_that_left_the_graph), TEST(t_rings_end_with_the_context),
                TEST(t_failed_writes_change_nothing), TEST(t_writes_that_lack_memory));
 }

@@ -102,13 +102,16 @@ static ag_node *view_node(ag_tensor *base, const ag_tensor *t)
     ag__geometry g;
     ag__geometry_of(t, &g);
     ag__bracket_begin(&s, c);
-    const bool recording = c->grad_enabled, inside = ag__wants_grad(base);
+    const bool recording = c->grad_enabled, inference = c->inference;
+    const bool inside = ag__wants_grad(base);
     c->grad_enabled = true;
+    c->inference = false;
     base->flags |= AG_T_REQUIRES_GRAD;
     ag_tensor *like = ag__as_strided_like(base, &g);
     if (!inside)
         base->flags &= (uint8_t)~AG_T_REQUIRES_GRAD;
     c->grad_enabled = recording;
+    c->inference = inference;
     ag_node *n = like && like->grad_fn ? ag__node_ref(like->grad_fn) : NULL;
     if (n && !inside) {
         ag__node_unref(n->edges[0].node);
