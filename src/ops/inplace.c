@@ -41,8 +41,9 @@ static bool inplace_check_overlap(const char *name, const ag_tensor *x, const ag
         return true;
     const bool apart = x->offset + x->numel <= src->offset || src->offset + src->numel <= x->offset;
     bool same = x->offset == src->offset && x->numel == src->numel && x->ndim == src->ndim;
-    for (int i = x->ndim; i < 2 * x->ndim && same; i++)
-        same = x->dims[i] == src->dims[i];
+    for (int i = 0; i < x->ndim && same; i++)
+        same = x->dims[i] == src->dims[i] &&
+               (x->dims[i] == 1 || ag__strides(x)[i] == ag__strides(src)[i]);
     return apart || same ||
            ag_fail(x->c, AG_ERR_VALUE,
                    "%s: unsupported operation: some elements of the input tensor and the "
@@ -179,8 +180,7 @@ static ag_tensor *inplace_copy(int op, const char *name, ag_tensor *dst, ag_tens
     if (!ag__inplace_open(&s, name, (ag_tensor *[]){ dst, src }, 2))
         return NULL;
     ag_tensor *cast = ag_to(src, (ag_dtype)dst->dtype);
-    return ag__inplace_close(&s, name, dst,
-                             cast ? ag__binary(ag__ops[op], dst, cast, NULL) : NULL);
+    return ag__inplace_close(&s, name, dst, cast ? ag__binary(ag__ops[op], dst, cast, NULL) : NULL);
 }
 
 ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src)
