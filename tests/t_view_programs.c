@@ -88,6 +88,10 @@ static ag_tensor *make(program *p)
         return ag_permute(t, list);
     if (is(p, "diagonal"))
         return ag_diagonal(t, buffer[0], (int)buffer[1], (int)buffer[2]);
+    if (is(p, "chunk")) { /* one of them */
+        ag_tensor *parts[2];
+        return ag_chunk(t, buffer[0], e, parts, 2) > buffer[2] ? parts[buffer[2]] : NULL;
+    }
     if (is(p, "unfold"))
         return ag_unfold(t, d, buffer[1], buffer[2]);
     if (is(p, "view"))

@@ -3,8 +3,8 @@
 A program is a list of lines, which tests/t_view_programs.c runs too:
 
     leaf a 3 4 : NUMBERS        float64, requires grad; `const` does not
-    select v a 0 1              v = a view (select narrow slice transpose permute diagonal view
-                                unsqueeze squeeze expand unfold detach) or a value
+    select v a 0 1              v = a view (select narrow slice transpose permute diagonal chunk
+                                view unsqueeze squeeze expand unfold detach) or a value
                                 (clone mul add sub tanh sin)
     mul_ v w  /  mul_ v 1.5     in place, by a tensor or a number: mul_ add_ sub_ copy_ fill_ zero_
     detach_ v, requires v 1, nograd 1
@@ -18,6 +18,7 @@ A program is a list of lines, which tests/t_view_programs.c runs too:
 """
 import os
 import random
+import re
 import sys
 
 import torch
@@ -46,7 +47,8 @@ def weights(t):
 
 
 def fragment(error):
-    return str(error).split("\n")[0].split(" If you are")[0][:FRAGMENT].strip()
+    text = re.sub(r"^Output \d+ of \w+ is", "is", str(error))  # nodes are named otherwise there
+    return text.split("\n")[0].split(" If you are")[0][:FRAGMENT].strip()
 
 
 class Program:
@@ -125,7 +127,7 @@ class Program:
         d = dice.randrange(n) if n else 0
         kinds = ["unsqueeze", "detach"]
         if n:
-            kinds += ["select", "select", "narrow", "narrow", "slice", "expand", "unfold"]
+            kinds += ["chunk", "select", "select", "narrow", "narrow", "slice", "expand", "unfold"]
         if n > 1:
             kinds += ["transpose", "permute", "transpose", "diagonal", "diagonal"]
         base = t._base if t._is_view() else t  # results of permuted operands are permuted, not ours
@@ -137,6 +139,9 @@ class Program:
         if kind == "select":
             i = dice.randrange(t.shape[d])
             return kind, (d, i), lambda: t.select(d, i)
+        if kind == "chunk":
+            i = dice.randrange(min(2, t.shape[d]))
+            return kind, (2, d, i), lambda: t.chunk(2, d)[i]
         if kind == "narrow":
             start = dice.randrange(t.shape[d])
             length = dice.randint(1, t.shape[d] - start)
