@@ -215,7 +215,10 @@ class Program:
             name = self.pick()
         t = self.names[name]
         if name in self.outside - self.without_grad:
-            t.grad_fn  # else PyTorch takes a view whose base has joined a graph for a leaf
+            try:
+                t.grad_fn  # else PyTorch takes a view whose base has joined a graph for a leaf
+            except RuntimeError:
+                return
         op = self.dice.choice(WRITES)
         if op == "zero_" and 0 in t.stride():
             return
