@@ -537,7 +537,8 @@ static bool pass_can_steal(const ag_tensor *t, const ag_tensor *g)
                                                      : pass_same_strides(t, g));
 }
 
-/* Plans that t.grad gets g. The present gradient stays the same tensor unless a graph is wanted. */
+/* Plans that t.grad gets g. The present gradient of a leaf stays the same tensor unless a graph is
+ * wanted; a retained one is replaced. */
 static bool pass_plan_write(pass *p, ag_node *accumulator, ag_tensor *t, ag_tensor *g)
 {
     ag_tensor *old = ag__meta_of(t) ? t->meta->grad : NULL;
@@ -545,7 +546,7 @@ static bool pass_plan_write(pass *p, ag_node *accumulator, ag_tensor *t, ag_tens
     if (!w)
         return false;
     *w = (pass_write){ .accumulator = accumulator, .t = t };
-    const bool stays = old && !p->create_graph && !ag__wants_grad(old) && !ag__repeats_memory(old);
+    const bool stays = accumulator && old && !p->create_graph && !ag__repeats_memory(old);
     if (stays && ag__is_contiguous(old)) {
         w->how = WRITE_ADDS;
     } else if (old) {
@@ -747,7 +748,7 @@ static bool pass_collect(pass *p, const ag__pass_request *r)
         ag_tensor *g = pass_found(p, r->inputs[i]);
         if (!g && r->materialize_grads) {
             g = ag_zeros_like(r->inputs[i]);
-            if (!g)
+            if (!g || (r->create_graph && !ag_requires_grad_(g, true)))
                 return false;
         }
         r->results[i] = ag__lend(g);

@@ -78,7 +78,7 @@ void ag__context_break_rings(ag_context *c)
 bool ag_requires_grad(const ag_tensor *t) { return t && ag__wants_grad_now(t); }
 bool ag_is_leaf(const ag_tensor *t)
 {
-    return t && !t->grad_fn && (ag__wants_grad(t) || !ag__wants_grad_now(t));
+    return t && !t->grad_fn && !(ag__is_stale(t) && ag__wants_grad(ag__view_of(t)->base));
 }
 ag_node *ag_grad_fn(ag_tensor *t) { return t && ag__fresh(t) ? t->grad_fn : NULL; }
 int ag_output_nr(ag_tensor *t) { return t && ag__fresh(t) ? t->output_nr : -1; }

@@ -69,10 +69,32 @@ bool ag__view_check_write(ag_tensor *t, const char *name)
                    name);
 }
 
+/* ---- a new place in the graph ---- */
+
+/* Whether the graph that t is about to be a result of may own t: a node saved it, or it is a leaf
+ * with an accumulator. Such rings are broken when the context closes. */
+static bool view_may_be_owned(const ag_tensor *t)
+{
+    return t->flags & AG_T_HELD || (t->meta && t->meta->accumulator);
+}
+/* All that may fail in view_place. */
+static bool view_can_place(ag_tensor *t, ag_node *n)
+{
+    return ag__hooks_can_move(t, n) && (!view_may_be_owned(t) || ag__meta_of(t));
+}
+/* t becomes output nr of n. */
+static void view_place(ag_tensor *t, ag_node *n, int nr)
+{
+    ag__hooks_move(t, n, nr);
+    ag__node_adopt(n, nr, t);
+    if (view_may_be_owned(t))
+        ag__meta_enlist(t);
+}
+
 /* ---- stale views ---- */
 
 /* A node that makes a tensor of t's geometry from base, which shares t's storage; NULL when out of
- * memory. With one reference. */
+ * memory. With one reference. From a base outside the graph it leads nowhere. */
 static ag_node *view_node(ag_tensor *base, const ag_tensor *t)
 {
     ag_context *c = base->c;
@@ -80,11 +102,21 @@ static ag_node *view_node(ag_tensor *base, const ag_tensor *t)
     ag__geometry g;
     ag__geometry_of(t, &g);
     ag__bracket_begin(&s, c);
-    const bool recording = c->grad_enabled;
+    const bool recording = c->grad_enabled, inference = c->inference;
+    const bool inside = ag__wants_grad(base);
     c->grad_enabled = true;
+    c->inference = false;
+    base->flags |= AG_T_REQUIRES_GRAD;
     ag_tensor *like = ag__as_strided_like(base, &g);
+    if (!inside)
+        base->flags &= (uint8_t)~AG_T_REQUIRES_GRAD;
     c->grad_enabled = recording;
+    c->inference = inference;
     ag_node *n = like && like->grad_fn ? ag__node_ref(like->grad_fn) : NULL;
+    if (n && !inside) {
+        ag__node_unref(n->edges[0].node);
+        n->edges[0].node = NULL;
+    }
     ag__bracket_end(&s);
     return n;
 }
@@ -96,16 +128,13 @@ bool ag__view_refresh(ag_tensor *t)
         return true;
     if (v->kind != AG_VIEW_PLAIN)
         return view_fail(t, "its base or another view of its base has been");
-    ag_node *n = ag__wants_grad(v->base) ? view_node(v->base, t) : NULL;
-    if (ag__wants_grad(v->base) && (!n || !ag__hooks_can_move(t, n))) {
+    ag_node *n = view_node(v->base, t);
+    if (!n || !view_can_place(t, n)) {
         ag__node_unref(n);
         return false;
     }
-    if (n) {
-        ag__hooks_move(t, n, 0);
-        ag__node_adopt(n, 0, t);
-        ag__node_unref(n);
-    }
+    view_place(t, n, 0);
+    ag__node_unref(n);
     v->version = t->storage->version;
     return true;
 }
@@ -239,16 +268,16 @@ static ag_node *view_slices(ag_tensor *x, ag_node *inner)
 bool ag__rebase_prepare(ag__rebase *r, ag_tensor *x, ag_node *node, int nr)
 {
     *r = (ag__rebase){ .x = x, .node = ag__node_ref(node), .nr = nr };
-    bool ok = ag__hooks_can_move(x, node) && (!(x->flags & AG_T_HELD) || ag__meta_of(x));
+    bool ok = view_can_place(x, node);
     if (ok && x->flags & AG_T_VIEW) {
         ag_tensor *base = ag__view_of(x)->base, *then = NULL;
         r->slices = view_slices(x, node);
-        ok = r->slices && ag__hooks_can_move(base, r->slices) && ag__meta_of(base) &&
-             (then = ag__tensor_alias(base)) != NULL;
+        ok =
+            r->slices && view_can_place(base, r->slices) && (then = ag__tensor_alias(base)) != NULL;
         if (ok) {
             ag__node_adopt(r->slices, 0, then);
             r->regenerated = view_node(then, x);
-            ok = r->regenerated && ag__hooks_can_move(x, r->regenerated);
+            ok = r->regenerated && view_can_place(x, r->regenerated);
         }
         ag__tensor_unref(then);
     }
@@ -257,23 +286,15 @@ bool ag__rebase_prepare(ag__rebase *r, ag_tensor *x, ag_node *node, int nr)
     return ok;
 }
 
-static void rebase_one(ag_tensor *t, ag_node *n, int nr)
-{
-    ag__hooks_move(t, n, nr);
-    ag__node_adopt(n, nr, t);
-    if (t->flags & AG_T_HELD)
-        ag__meta_enlist(t);
-}
-
 void ag__rebase_commit(ag__rebase *r)
 {
     ag__view *v = ag__view_of(r->x);
     if (v) {
-        rebase_one(v->base, r->slices, 0);
-        rebase_one(r->x, r->regenerated, 0);
+        view_place(v->base, r->slices, 0);
+        view_place(r->x, r->regenerated, 0);
         v->version = r->x->storage->version;
     } else {
-        rebase_one(r->x, r->node, r->nr);
+        view_place(r->x, r->node, r->nr);
     }
     ag__rebase_cancel(r);
 }

@@ -41,8 +41,9 @@ static bool inplace_check_overlap(const char *name, const ag_tensor *x, const ag
         return true;
     const bool apart = x->offset + x->numel <= src->offset || src->offset + src->numel <= x->offset;
     bool same = x->offset == src->offset && x->numel == src->numel && x->ndim == src->ndim;
-    for (int i = x->ndim; i < 2 * x->ndim && same; i++)
-        same = x->dims[i] == src->dims[i];
+    for (int i = 0; i < x->ndim && same; i++)
+        same = x->dims[i] == src->dims[i] &&
+               (x->dims[i] == 1 || ag__strides(x)[i] == ag__strides(src)[i]);
     return apart || same ||
            ag_fail(x->c, AG_ERR_VALUE,
                    "%s: unsupported operation: some elements of the input tensor and the "
@@ -173,27 +174,33 @@ ag_tensor *ag__inplace(const ag__op *op, const char *name, ag_tensor *const *in,
 
 /* ---- public: copies and constants ---- */
 
-static ag_tensor *inplace_copy(const char *name, ag_tensor *dst, ag_tensor *src)
+static ag_tensor *inplace_copy(int op, const char *name, ag_tensor *dst, ag_tensor *src)
 {
     ag_scope s;
     if (!ag__inplace_open(&s, name, (ag_tensor *[]){ dst, src }, 2))
         return NULL;
     ag_tensor *cast = ag_to(src, (ag_dtype)dst->dtype);
-    return ag__inplace_close(&s, name, dst,
-                             cast ? ag__binary(ag__ops[AG_OP_copy], dst, cast, NULL) : NULL);
+    return ag__inplace_close(&s, name, dst, cast ? ag__binary(ag__ops[op], dst, cast, NULL) : NULL);
 }
 
-ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src) { return inplace_copy("ag_copy_", dst, src); }
+ag_tensor *ag_copy_(ag_tensor *dst, ag_tensor *src)
+{
+    return inplace_copy(AG_OP_copy, "ag_copy_", dst, src);
+}
 
-static ag_tensor *inplace_fill(const char *name, ag_tensor *x, double value)
+static ag_tensor *inplace_fill(int op, const char *name, ag_tensor *x, double value)
 {
     if (!x)
         return NULL;
     ag_tensor *v = ag__tensor_number(x->c, value, AG_F64);
-    x = v ? inplace_copy(name, x, v) : NULL;
+    x = v ? inplace_copy(op, name, x, v) : NULL;
     ag__tensor_unref(v);
     return x;
 }
 
-ag_tensor *ag_fill_(ag_tensor *x, double value) { return inplace_fill("ag_fill_", x, value); }
-ag_tensor *ag_zero_(ag_tensor *x) { return inplace_fill("ag_zero_", x, 0); }
+ag_tensor *ag_fill_(ag_tensor *x, double value)
+{
+    return inplace_fill(AG_OP_copy, "ag_fill_", x, value);
+}
+/* As a row of its own it bears PyTorch's name in the graph. */
+ag_tensor *ag_zero_(ag_tensor *x) { return inplace_fill(AG_OP_zero, "ag_zero_", x, 0); }
