@@ -72,6 +72,7 @@
 #include "src/autograd/multi_hook.c"
 #include "src/autograd/node.c"
 #include "src/autograd/reach.c"
+#include "src/autograd/revolve.c"
 #include "src/autograd/saved.c"
 #include "src/autograd/tape.c"
 #include "src/autograd/trial.c"
