@@ -437,11 +437,12 @@ typedef struct {
     size_t size;
     ag_checkpoint_policy (*policy)(const char *operation, void *user); /* NULL: recompute all */
     bool discard_random_state;  /* do not repeat the random numbers */
-    bool no_determinism_check;  /* shapes and dtypes of the values may differ the second time */
+    bool no_determinism_check;  /* do not compare shapes and dtypes of the values beforehand */
     bool no_early_stop;         /* run fn to its end the second time */
 } ag_checkpoint_options;
 /* fn(inputs), of which nothing is kept for backward: a pass that needs saved values runs fn again,
- * once. Calls may nest. */
+ * once, and soon after fails an operation in it, silently, when it has them all. `user` must be there as
+ * long as the graph. Calls may nest. */
 AG_API bool ag_checkpoint(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outputs, int m,
                           void *user, const ag_checkpoint_options *);
 /* One step of a sequence: from the state in[0..n) to out[0..n), of the same shapes. */
