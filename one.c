@@ -75,6 +75,7 @@
 #include "src/autograd/reach.c"
 #include "src/autograd/revolve.c"
 #include "src/autograd/saved.c"
+#include "src/autograd/sequence.c"
 #include "src/autograd/tape.c"
 #include "src/autograd/trial.c"
 #include "src/autograd/view.c"

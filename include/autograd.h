@@ -454,12 +454,14 @@ typedef struct {
 } ag_checkpoint_sequence_options;
 /* `steps` steps from `inputs`, as one node. backward recomputes states between snapshots by the
  * binomial schedule, which takes the fewest steps that the snapshots allow: Griewank and Walther,
- * Algorithm 799: revolve, ACM TOMS 26 (2000). */
+ * Algorithm 799: revolve, ACM TOMS 26 (2000). Steps repeat their random numbers, and tensors that they
+ * use beside the state get their gradients. Under saved-value hooks only the inputs are kept between
+ * the call and the pass; a pass with create_graph keeps everything. */
 AG_API bool ag_checkpoint_sequence(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs, int n,
                                    ag_tensor **outputs, void *user,
                                    const ag_checkpoint_sequence_options *);
-/* How many times a step is run in all (the recorded runs of backward not counted), at the least, to
- * reverse `steps` steps with so many snapshots. */
+/* How many times a step is run in all (the call's runs, and those of backward but the one recorded run
+ * of each step), at the least, to reverse `steps` steps with so many snapshots; -1 when there are none. */
 AG_API int64_t ag_checkpoint_sequence_cost(int64_t steps, int snapshots);
 
 /* ---- checking derivatives ---- */

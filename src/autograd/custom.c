@@ -328,22 +328,24 @@ static ag_tensor *custom_result(custom_call *k, int j)
 static bool custom_save(custom_call *k, ag_node *n, ag_tensor *const *given)
 {
     ag_ctx *x = k->x;
-    for (int i = 0; i < x->saved.n; i++) {
+    bool ok = true;
+    x->c->saving = n;
+    for (int i = 0; i < x->saved.n && ok; i++) {
         ag_tensor *t = x->saved.items[i];
         ag__saved *s = &ag__node_saved(n)[i];
         const int in = t && !custom_has(&x->dirty, t) ? custom_find(k->in, x->n, t) : -1;
         const int out = t && in < 0 ? custom_find(given, x->m, t) : -1;
-        if (!ag__saved_set(s, out >= 0 ? k->out[out] : t,
+        ok = ag__saved_set(s, out >= 0 ? k->out[out] : t,
                            in >= 0    ? AG_SAVED_INPUT
                            : out >= 0 ? AG_SAVED_OUTPUT
                                       : AG_SAVED_OTHER,
                            in >= 0    ? in
                            : out >= 0 ? out
-                                      : 0))
-            return false;
+                                      : 0);
         n->packed |= s->is_packed;
     }
-    return true;
+    x->c->saving = NULL;
+    return ok;
 }
 
 /* Makes the outputs results of n. Writes into inputs change their history. */
