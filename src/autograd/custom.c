@@ -4,7 +4,8 @@
  * node's saved values, so that versions, hooks and freeing are those of any node.
  *
  * An output is a result of the node as it is, except for an operand returned unchanged, in whose place
- * stands a view of it, and for a tensor that belongs to somebody else, in whose place stands an alias.
+ * stands a view of it when there is a node, and for a tensor that belongs to somebody else, in whose
+ * place stands an alias. One tensor returned twice stands for the last of its outputs.
  */
 #include "custom.h"
 
@@ -312,12 +313,12 @@ static ag_tensor *custom_result(custom_call *k, int j)
     ag__geometry g;
     if (custom_has(&k->x->dirty, t))
         return t;
-    if (custom_find(k->in, k->x->n, t) >= 0) {
+    if (k->graph && custom_find(k->in, k->x->n, t) >= 0) {
         ag__geometry_of(t, &g);
         return ag__give(ag__tensor_view(t, &g, AG_VIEW_CUSTOM));
     }
     const bool mine = t->own.scope == &k->bracket && !ag__wants_grad(t) && !t->grad_fn;
-    if (!mine || custom_find(k->out, j, t) >= 0)
+    if (!mine)
         return ag__give(ag__tensor_alias(t));
     if (k->graph && t->flags & AG_T_VIEW)
         ag__view_of(t)->kind = k->differentiable > 1 ? AG_VIEW_ONE_OF_MANY : AG_VIEW_CUSTOM;
@@ -402,7 +403,8 @@ static bool custom_finish(custom_call *k, ag_tensor **given)
     for (int j = 0; j < x->m; j++)
         k->differentiable += custom_is_differentiable(x, given[j]);
     for (int j = 0; j < x->m; j++) {
-        ag_tensor *t = custom_result(k, j);
+        const int same = custom_find(given, j, given[j]);
+        ag_tensor *t = same >= 0 ? k->out[same] : custom_result(k, j);
         if (!t || (t != given[j] && custom_has(&x->fixed, given[j]) &&
                    !custom_append(x->c, &x->fixed, &t, 1)))
             return false;
