@@ -58,6 +58,7 @@
 
 #include "src/autograd/backward.c"
 #include "src/autograd/batched.c"
+#include "src/autograd/capture.c"
 #include "src/autograd/checkpoint.c"
 #include "src/autograd/custom.c"
 #include "src/autograd/engine.c"

@@ -343,6 +343,68 @@ static void t_policy(ag_context *c)
     }
 }
 
+/* The names that a policy is asked about, custom functions and inner checkpoints among them. */
+typedef struct {
+    int inputs, custom, other;
+} asked;
+
+static ag_checkpoint_policy count_names(const char *operation, void *user)
+{
+    asked *a = user;
+    a->inputs += strcmp(operation, "CheckpointInputs") == 0;
+    a->custom += strcmp(operation, "CubeBackward") == 0;
+    a->other += strncmp(operation, "Sin", 3) == 0;
+    return AG_RECOMPUTE;
+}
+
+static bool cube_forward(ag_ctx *ctx, ag_tensor *const *in, int n, ag_tensor **out, int m)
+{
+    (void)m;
+    out[0] = ag_mul(ag_mul(in[0], in[0]), in[0]);
+    return out[0] && ag_ctx_save(ctx, in, n);
+}
+
+static bool cube_backward(ag_ctx *ctx, ag_tensor *const *g, ag_tensor **grad_in)
+{
+    ag_tensor *x = ag_ctx_saved(ctx, 0);
+    grad_in[0] = ag_mul(g[0], ag_mul(ag_mul(x, x), 3));
+    return grad_in[0] != NULL;
+}
+
+static bool cube(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    static const ag_custom f = { .name = "Cube",
+                                 .forward = cube_forward,
+                                 .backward = cube_backward };
+    (void)user;
+    return ag_apply(&f, in, n, out, m, NULL);
+}
+
+static bool sine_of_cube(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m;
+    ag_tensor *y;
+    if (!ag_checkpoint(cube, in, 1, &y, 1, user) || !cube(&y, 1, &y, 1, NULL))
+        return false;
+    out[0] = ag_sin(y);
+    return out[0] != NULL;
+}
+
+static void t_policy_names(ag_context *c)
+{
+    asked a = { 0 };
+    ag_tensor *x = vector(c, true), *y;
+    CHECK(ag_checkpoint(sine_of_cube, &x, 1, &y, 1, &a, .policy = count_names));
+    CHECK_INT(a.inputs, 1);
+    CHECK_INT(a.custom, 1); /* the inner checkpoint has no policy */
+    CHECK_INT(a.other, 1);
+    CHECK(ag_backward(ag_sum(y)));
+    for (int i = 0; i < 3; i++) {
+        const double v = ag_at(x, i);
+        CHECK_CLOSE(ag_at(ag_grad_of(x), i), 9 * pow(v, 8) * cos(pow(v, 9)), 1e-14);
+    }
+}
+
 static bool square_kept(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
 {
     program *p = user;
@@ -700,10 +762,10 @@ int main(int argc, char **argv)
     return RUN(TEST(t_gradients), TEST(t_only_some_inputs), TEST(t_leftovers_go),
                TEST(t_higher_order), TEST(t_gradcheck), TEST(t_no_grad), TEST(t_captured_only),
                TEST(t_nothing_saved), TEST(t_early_stop), TEST(t_early_stop_is_silent),
-               TEST(t_nested), TEST(t_deep_nesting), TEST(t_policy), TEST(t_kept_value_is_changed),
-               TEST(t_random_state), TEST(t_random_state_discarded), TEST(t_second_run_fails),
-               TEST(t_second_run_fails_in_silence), TEST(t_first_run_fails), TEST(t_determinism),
-               TEST(t_pass_inside), TEST(t_operands_and_results), TEST(t_bad_calls),
-               TEST(t_input_is_changed), TEST(t_hooks_disabled), TEST(t_modes), TEST(t_memory),
-               TEST(t_peak));
+               TEST(t_nested), TEST(t_deep_nesting), TEST(t_policy), TEST(t_policy_names),
+               TEST(t_kept_value_is_changed), TEST(t_random_state), TEST(t_random_state_discarded),
+               TEST(t_second_run_fails), TEST(t_second_run_fails_in_silence),
+               TEST(t_first_run_fails), TEST(t_determinism), TEST(t_pass_inside),
+               TEST(t_operands_and_results), TEST(t_bad_calls), TEST(t_input_is_changed),
+               TEST(t_hooks_disabled), TEST(t_modes), TEST(t_memory), TEST(t_peak));
 }

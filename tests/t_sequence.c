@@ -235,6 +235,32 @@ static void t_sequence_captures_input(ag_context *c)
         }
 }
 
+/* A step whose result is a leaf that it captured, or a view of one. */
+static bool returns_captured(int64_t step, ag_tensor *const *in, int n, ag_tensor **out, void *user)
+{
+    (void)n;
+    ag_tensor *w = user;
+    out[0] = step == 1 ? w : step == 2 ? ag_view(w, AG_SHAPE(3)) : ag_sin(in[0]);
+    out[1] = ag_mul(in[1], in[0]);
+    return out[0] && out[1];
+}
+
+static void t_sequence_returns_captured(ag_context *c)
+{
+    for (int64_t steps = 2; steps < 5; steps++) {
+        ag_tensor *x = vector(c, true), *w = vector(c, true), *in[] = { x, x }, *want[] = { x, w };
+        ag_tensor *y[2], *z[2], *plain[2], *found[2];
+        CHECK(plain_steps(returns_captured, steps, in, 2, y, w));
+        CHECK(ag_checkpoint_sequence(returns_captured, steps, in, 2, z, w, .snapshots = 1));
+        ag_tensor *a = ag_sum(ag_add(y[0], y[1])), *b = ag_sum(ag_add(z[0], z[1]));
+        CHECK(ag_grad(&a, 1, want, 2, plain));
+        CHECK(ag_grad(&b, 1, want, 2, found));
+        for (int i = 0; i < 2; i++)
+            for (int k = 0; k < 3; k++)
+                CHECK_CLOSE(ag_at(found[i], k), ag_at(plain[i], k), 1e-15);
+    }
+}
+
 /* One tensor is two of the inputs. */
 static bool exchange(int64_t step, ag_tensor *const *in, int n, ag_tensor **out, void *user)
 {
@@ -508,9 +534,9 @@ int main(int argc, char **argv)
 {
     return RUN(TEST(t_sequence), TEST(t_sequence_long), TEST(t_sequence_budget),
                TEST(t_sequence_again), TEST(t_sequence_captured), TEST(t_sequence_captures_input),
-               TEST(t_sequence_same_input_twice), TEST(t_sequence_undefined),
-               TEST(t_sequence_random), TEST(t_sequence_higher_order), TEST(t_sequence_fails),
-               TEST(t_sequence_hooks), TEST(t_sequence_under_hooks), TEST(t_sequence_bad_calls),
-               TEST(t_sequence_input_is_changed), TEST(t_sequence_in_checkpoint),
-               TEST(t_checkpoint_in_sequence));
+               TEST(t_sequence_returns_captured), TEST(t_sequence_same_input_twice),
+               TEST(t_sequence_undefined), TEST(t_sequence_random), TEST(t_sequence_higher_order),
+               TEST(t_sequence_fails), TEST(t_sequence_hooks), TEST(t_sequence_under_hooks),
+               TEST(t_sequence_bad_calls), TEST(t_sequence_input_is_changed),
+               TEST(t_sequence_in_checkpoint), TEST(t_checkpoint_in_sequence));
 }

@@ -22,6 +22,7 @@
 
 #include "engine.h"
 #include "saved.h"
+#include "view.h"
 
 /* The place of a saved value: what the hooks pack. */
 typedef struct {
@@ -355,10 +356,13 @@ static void checkpoint_free(void *user)
 static ag_node *checkpoint_save(ag_context *c, ag_tensor *const *inputs, int n)
 {
     ag_node *node = ag__node_new(c, &checkpoint_inputs, n, NULL, 0, n, 0);
+    const ag_node *outer = c->saving;
     bool ok = node != NULL;
+    c->saving = node;
     for (int i = 0; i < n && ok; i++)
-        ok = ag__gradient_edge(inputs[i], &node->edges[i]) &&
+        ok = ag__fresh(inputs[i]) && ag__gradient_edge(inputs[i], &node->edges[i]) &&
              ag__saved_set(&ag__node_saved(node)[i], inputs[i], AG_SAVED_INPUT, i);
+    c->saving = outer;
     if (ok)
         return node;
     ag__node_unref(node);

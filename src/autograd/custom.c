@@ -329,6 +329,7 @@ static ag_tensor *custom_result(custom_call *k, int j)
 static bool custom_save(custom_call *k, ag_node *n, ag_tensor *const *given)
 {
     ag_ctx *x = k->x;
+    const ag_node *outer = x->c->saving;
     bool ok = true;
     x->c->saving = n;
     for (int i = 0; i < x->saved.n && ok; i++) {
@@ -345,7 +346,7 @@ static bool custom_save(custom_call *k, ag_node *n, ag_tensor *const *given)
                                       : 0);
         n->packed |= s->is_packed;
     }
-    x->c->saving = NULL;
+    x->c->saving = outer;
     return ok;
 }
 

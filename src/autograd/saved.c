@@ -148,6 +148,7 @@ bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
 
 bool ag__saved_set_call(ag_node *n, const ag__call *call, ag_tensor *const *out, unsigned mask)
 {
+    const ag_node *outer = n->c->saving;
     bool ok = true;
     n->c->saving = n;
     for (ag__saved *s = ag__node_saved(n); mask && ok; mask &= mask - 1, s++) {
@@ -158,7 +159,7 @@ bool ag__saved_set_call(ag_node *n, const ag__call *call, ag_tensor *const *out,
                 : ag__saved_set(s, bit < call->n_in ? call->in[bit] : NULL, AG_SAVED_INPUT, bit);
         n->packed |= s->is_packed;
     }
-    n->c->saving = NULL;
+    n->c->saving = outer;
     return ok;
 }
 

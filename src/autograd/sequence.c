@@ -18,9 +18,11 @@
  */
 #include <string.h>
 
+#include "capture.h"
 #include "engine.h"
 #include "revolve.h"
 #include "saved.h"
+#include "view.h"
 
 typedef struct {
     ag__random random;
@@ -40,8 +42,7 @@ typedef struct {
     sequence_snapshot **snapshots; /* plan.room of them; that of state 0 is the inputs, and NULL */
     bool planned;                  /* the plan is where the call left it */
 
-    ag_tensor **captured; /* stand-ins, retained */
-    int n_captured, captured_room;
+    ag__captures captured;
     ag_tensor **state; /* the current one, n tensors that are owned or NULL */
 } sequence;
 
@@ -142,116 +143,6 @@ static bool sequence_restore(sequence *q, int slot)
     return sequence_set(q->state, s->state, q->n);
 }
 
-/* ---- captured tensors ---- */
-
-/* The edge that t's gradient takes, which lives as long as t. */
-static bool sequence_edge(ag_tensor *t, ag__edge *e)
-{
-    if (!ag__gradient_edge(t, e))
-        return false;
-    ag__node_unref(e->node);
-    return true;
-}
-
-static bool sequence_same_edge(const ag__edge *a, const ag__edge *b)
-{
-    return a->node == b->node && a->nr == b->nr;
-}
-
-static bool sequence_knows(const sequence *q, const ag__edge *e)
-{
-    for (int i = 0; i < q->n_captured; i++) {
-        ag__edge known;
-        if (sequence_edge(q->captured[i], &known) && sequence_same_edge(&known, e))
-            return true;
-    }
-    return false;
-}
-
-static bool sequence_capture(sequence *q, const ag__edge *e)
-{
-    if (sequence_knows(q, e))
-        return true;
-    if (q->n_captured == q->captured_room) {
-        const int room = q->captured_room ? 2 * q->captured_room : 8;
-        ag_tensor **bigger = sequence_list(q->c, room);
-        if (!bigger)
-            return false;
-        if (q->n_captured)
-            memcpy(bigger, q->captured, (size_t)q->n_captured * sizeof *bigger);
-        ag__free(q->c, q->captured, (size_t)q->captured_room * sizeof *bigger);
-        q->captured = bigger;
-        q->captured_room = room;
-    }
-    ag_tensor *stand_in = ag_node_edge(e->node, e->nr);
-    if (!stand_in)
-        return false;
-    q->captured[q->n_captured++] = ag__tensor_ref(stand_in);
-    return true;
-}
-
-/* A stack of nodes whose edges are yet to be looked at. */
-typedef struct {
-    ag_node **nodes;
-    int n, room;
-} sequence_stack;
-
-static bool sequence_push(ag_context *c, sequence_stack *s, ag_node *node)
-{
-    if (s->n == s->room) {
-        const int room = s->room ? 2 * s->room : 64;
-        ag_node **bigger = ag__alloc(c, (size_t)room * sizeof *bigger);
-        if (!bigger)
-            return false;
-        if (s->n)
-            memcpy(bigger, s->nodes, (size_t)s->n * sizeof *bigger);
-        ag__free(c, s->nodes, (size_t)s->room * sizeof *bigger);
-        s->nodes = bigger;
-        s->room = room;
-    }
-    s->nodes[s->n++] = node;
-    return true;
-}
-
-/* Captures what the graph behind out[0..n) has from before `first`, the sequence number that came
- * next then. Nodes that were made since belong to no pass yet: a number of a pass marks them. */
-static bool sequence_capture_all(sequence *q, ag_tensor *const *out, uint64_t first)
-{
-    ag_context *c = q->c;
-    const uint64_t mark = ++c->pass;
-    sequence_stack stack = { 0 };
-    bool ok = true;
-    for (int i = 0; i < q->n && ok; i++) {
-        ag__edge e;
-        ok = ag__gradient_edge(out[i], &e);
-        if (!ok || !e.node)
-            continue;
-        if (e.node->seq < first || ag__node_leaf(e.node))
-            ok = sequence_capture(q, &e);
-        else if (e.node->pass != mark) {
-            e.node->pass = mark;
-            ok = sequence_push(c, &stack, e.node);
-        }
-        ag__node_unref(e.node);
-    }
-    while (ok && stack.n > 0) {
-        ag_node *node = stack.nodes[--stack.n];
-        for (int i = 0; i < node->n_in && ok; i++) {
-            const ag__edge *e = &node->edges[i];
-            if (!e->node)
-                continue;
-            if (e->node->seq < first || ag__node_leaf(e->node))
-                ok = sequence_capture(q, e);
-            else if (e->node->pass != mark) {
-                e->node->pass = mark;
-                ok = sequence_push(c, &stack, e->node);
-            }
-        }
-    }
-    ag__free(c, stack.nodes, (size_t)stack.room * sizeof *stack.nodes);
-    return ok;
-}
-
 /* ---- steps ---- */
 
 /* out[0..n) is a state like in[0..n). */
@@ -272,6 +163,8 @@ static bool sequence_check(const sequence *q, int64_t step, ag_tensor *const *in
                            ag_dtype_name((ag_dtype)out[i]->dtype),
                            ag__shape_string(&b, ag__sizes(in[i])),
                            ag_dtype_name((ag_dtype)in[i]->dtype));
+        if (!ag__fresh(out[i]))
+            return false;
     }
     return true;
 }
@@ -310,7 +203,7 @@ static bool sequence_step(sequence *q, int64_t step, bool capture)
     ag__bracket_begin(&bracket, c);
     const uint64_t first = c->next_seq;
     bool ok = sequence_call(q, step, q->state, out, capture);
-    ok = ok && (!capture || sequence_capture_all(q, out, first)) &&
+    ok = ok && (!capture || ag__capture(&q->captured, c, out, q->n, first)) &&
          sequence_set(q->state, out, q->n);
     ag__bracket_end(&bracket);
     ag__free(c, out, (size_t)q->n * sizeof *out);
@@ -429,8 +322,8 @@ static bool sequence_reverse_recorded(sequence_pass *p, int64_t step)
         return false;
     const int n_roots = sequence_roots(p, p->g);
     int n = 0;
-    for (int i = 0; i < q->n + q->n_captured; i++) {
-        ag_tensor *t = i < q->n ? p->in[i] : q->captured[i - q->n];
+    for (int i = 0; i < q->n + q->captured.n; i++) {
+        ag_tensor *t = i < q->n ? p->in[i] : q->captured.places[i - q->n];
         if (i < q->n ? ag__wants_grad(t) : ag_ctx_needs_input_grad(p->ctx, i))
             p->want[n++] = t;
     }
@@ -443,8 +336,8 @@ static bool sequence_reverse_recorded(sequence_pass *p, int64_t step)
         p->g[i] = g ? ag__tensor_ref(g) : NULL;
     }
     bool ok = true;
-    for (int i = 0; i < q->n_captured && ok; i++)
-        if (k < n && p->want[k] == q->captured[i])
+    for (int i = 0; i < q->captured.n && ok; i++)
+        if (k < n && p->want[k] == q->captured.places[i])
             ok = sequence_add(&p->sums[i], p->found[k++]);
     return ok;
 }
@@ -493,18 +386,17 @@ static bool sequence_differentiable(sequence_pass *p, ag_tensor *const *inputs,
     memset(p->in, 0, (size_t)q->n * sizeof *p->in);
     const int n_roots = sequence_roots(p, grad_out);
     int n = 0;
-    for (int i = 0; i < q->n + q->n_captured; i++)
+    for (int i = 0; i < q->n + q->captured.n; i++)
         if (ag_ctx_needs_input_grad(p->ctx, i))
-            p->want[n++] = i < q->n ? inputs[i] : q->captured[i - q->n];
+            p->want[n++] = i < q->n ? inputs[i] : q->captured.places[i - q->n];
     if (!sequence_grad(p, n_roots, n))
         return false;
-    for (int i = 0, k = 0; i < q->n + q->n_captured; i++) {
+    for (int i = 0, k = 0; i < q->n + q->captured.n; i++) {
         if (!ag_ctx_needs_input_grad(p->ctx, i))
             continue;
-        ag__edge e, before;
-        bool again = !sequence_edge(p->want[k], &e);
+        bool again = false;
         for (int j = 0; j < k && !again; j++)
-            again = sequence_edge(p->want[j], &before) && sequence_same_edge(&before, &e);
+            again = ag__same_place(p->want[j], p->want[k]);
         grad_in[i] = again ? NULL : p->found[k];
         k++;
     }
@@ -542,7 +434,7 @@ static bool sequence_backward(ag_ctx *ctx, ag_tensor *const *grad_out, ag_tensor
 {
     sequence *q = ag_ctx_user(ctx);
     ag_context *c = q->c;
-    const int n = q->n, k = q->n_captured;
+    const int n = q->n, k = q->captured.n;
     const ag__random random = c->random;
     sequence_pass p = { .q = q, .ctx = ctx };
     ag_tensor **inputs = sequence_list(c, n);
@@ -596,8 +488,7 @@ static void sequence_free(void *user)
     sequence_drop_all(q);
     ag__free(c, q->snapshots, (size_t)q->plan.room * sizeof *q->snapshots);
     ag__free(c, q->plan.kept, (size_t)q->plan.room * sizeof *q->plan.kept);
-    sequence_clear(q->captured, q->n_captured);
-    ag__free(c, q->captured, (size_t)q->captured_room * sizeof *q->captured);
+    ag__captures_release(&q->captured, c);
     sequence_free_list(c, q->state, q->n);
     ag__free(c, q, sizeof *q);
 }
@@ -640,10 +531,10 @@ static bool sequence_record(sequence *q, ag_tensor *const *inputs, ag_tensor **o
                                       .forward = sequence_forward,
                                       .backward = sequence_backward,
                                       .free_user = sequence_free };
-    const int n = q->n + q->n_captured;
+    const int n = q->n + q->captured.n;
     ag_context *c = q->c;
     if (n > UINT16_MAX) {
-        const int captured = q->n_captured;
+        const int captured = q->captured.n;
         sequence_free(q);
         return ag_fail(c, AG_ERR_VALUE,
                        "ag_checkpoint_sequence: the steps use %d other tensors that ask for a "
@@ -656,8 +547,8 @@ static bool sequence_record(sequence *q, ag_tensor *const *inputs, ag_tensor **o
         return false;
     }
     memcpy(in, inputs, (size_t)q->n * sizeof *in);
-    if (q->n_captured)
-        memcpy(in + q->n, q->captured, (size_t)q->n_captured * sizeof *in);
+    if (q->captured.n)
+        memcpy(in + q->n, q->captured.places, (size_t)q->captured.n * sizeof *in);
     const int m = q->n;
     const bool ok = ag_apply(&custom, in, n, outputs, m, q);
     ag__free(c, in, (size_t)n * sizeof *in);
