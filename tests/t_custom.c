@@ -833,6 +833,35 @@ static void t_bad_calls(ag_context *c)
     CHECK_ERROR(apply1(&no_forward, x, &n), AG_ERR_VALUE, "forward");
 }
 
+static bool saves_many(ag_ctx *ctx, ag_tensor *const *in, int n, ag_tensor **out, int m)
+{
+    (void)m;
+    out[0] = in[0];
+    for (int i = 0; i < 2; i++)
+        if (!ag_ctx_save(ctx, in, n))
+            return false;
+    return true;
+}
+
+/* A node counts its operands, results and saved values in 16 bits. */
+static void t_too_many(ag_context *c)
+{
+    enum { MANY = 70000 };
+    static ag_tensor *many[MANY];
+    static notes n;
+    n = (notes){ 0 };
+    const ag_custom f = { .name = "Many", .forward = saves_many, .free_user = count_free };
+    ag_tensor *x = leaf(c), *y;
+    CHECK(x);
+    for (int i = 0; i < MANY; i++)
+        many[i] = x;
+    CHECK_ERROR(ag_apply(&f, many, MANY, &y, 1, &n), AG_ERR_VALUE,
+                "ag_apply: 70000 inputs and 1 outputs: a node has 65535 at most");
+    CHECK_ERROR(ag_apply(&f, many, MANY / 2, &y, 1, &n), AG_ERR_VALUE,
+                "ag_ctx_save: a node saves 65535 values at most");
+    CHECK_INT(n.frees, 2);
+}
+
 /* ---- passes and functions inside ---- */
 
 /* Computes its gradient by a pass of its own over x w. */
@@ -1020,6 +1049,6 @@ int main(int argc, char **argv)
                TEST(t_dirty_view), TEST(t_input_returned), TEST(t_input_returned_without_graph),
                TEST(t_returned_is_not_written), TEST(t_view_returned), TEST(t_views_returned),
                TEST(t_output_twice), TEST(t_forward_fails), TEST(t_backward_fails),
-               TEST(t_bad_calls), TEST(t_pass_inside), TEST(t_error_inside),
+               TEST(t_bad_calls), TEST(t_too_many), TEST(t_pass_inside), TEST(t_error_inside),
                TEST(t_function_inside), TEST(t_jvp), TEST(t_deep_chain));
 }

@@ -430,6 +430,8 @@ bool(ag_checkpoint)(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outpu
     if (!fn || !outputs || m < 1)
         return ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: there is no %s",
                        fn ? "output" : "function");
+    if (n > UINT16_MAX)
+        return ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: %d inputs are more than %d", n, UINT16_MAX);
     for (int i = 0; i < n; i++)
         if (inputs[i] && inputs[i]->c != c)
             return ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: input %d is of another context", i);

@@ -428,6 +428,10 @@ static ag_context *custom_check(const ag_custom *custom, ag_tensor *const *in, i
                         "autograd.Function.");
     if (!out || m <= 0)
         return ag__fail(c, AG_ERR_VALUE, "ag_apply: a function has at least one output");
+    if (n > UINT16_MAX || m > UINT16_MAX)
+        return ag__fail(c, AG_ERR_VALUE,
+                        "ag_apply: %d inputs and %d outputs: a node has %d at most", n, m,
+                        UINT16_MAX);
     for (int i = 0; i < n; i++)
         if (!in[i] || in[i]->c != c)
             return ag__fail(c, AG_ERR_VALUE, "ag_apply: input %d is %s", i,
@@ -486,6 +490,9 @@ bool ag_ctx_save(ag_ctx *x, ag_tensor *const *tensors, int n)
 {
     if (!x || n <= 0)
         return x != NULL;
+    if (n > UINT16_MAX - x->saved.n)
+        return ag_fail(x->c, AG_ERR_VALUE, "ag_ctx_save: a node saves %d values at most",
+                       UINT16_MAX);
     if (x->node)
         return ag_fail(x->c, AG_ERR_GRAD, "ag_ctx_save: only forward may save");
     for (int i = 0; i < n; i++)

@@ -91,6 +91,8 @@ void ag__quiet_forget(ag__quiet *q, ag_context *c)
 void ag__quiet_tell(ag__quiet *q, ag_context *c)
 {
     c->on_error = q->on_error;
+    if (!ag__failed(c))
+        c->failures = q->failures;
     if (q->status.code != AG_OK)
         error_put_back(q, c);
     else if (ag__failed(c) && c->on_error)

@@ -16,7 +16,7 @@ static inline bool ag__failed_since(const ag_context *c, unsigned failures)
 }
 
 /* From the begin on errors are told to nobody, and none is pending. In the end either they are
- * forgotten, or the first of them is told as if it happened now. */
+ * forgotten, or the one that is pending then is told as if it happened now. */
 typedef struct {
     ag_status status;
     unsigned failures;
