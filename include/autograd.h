@@ -441,8 +441,8 @@ typedef struct {
     bool no_early_stop;         /* run fn to its end the second time */
 } ag_checkpoint_options;
 /* fn(inputs), of which nothing is kept for backward: a pass that needs saved values runs fn again,
- * once, and soon after fails an operation in it, silently, when it has them all. `user` must be there as
- * long as the graph. Calls may nest. */
+ * once, and fails an operation in it, silently, when it has them all. `user` and what it leads to must be
+ * there as long as the graph. Calls may nest. */
 AG_API bool ag_checkpoint(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outputs, int m,
                           void *user, const ag_checkpoint_options *);
 /* One step of a sequence: from the state in[0..n) to out[0..n), of the same shapes. */
@@ -455,7 +455,7 @@ typedef struct {
 /* `steps` steps from `inputs`, as one node. backward recomputes states between snapshots by the
  * binomial schedule, which takes the fewest steps that the snapshots allow: Griewank and Walther,
  * Algorithm 799: revolve, ACM TOMS 26 (2000). Steps repeat their random numbers, and tensors that they
- * use beside the state get their gradients. Under saved-value hooks only the inputs are kept between
+ * use beside the state get their gradients; `user` and these must be there as long as the graph. Under saved-value hooks only the inputs are kept between
  * the call and the pass; a pass with create_graph keeps everything. */
 AG_API bool ag_checkpoint_sequence(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs, int n,
                                    ag_tensor **outputs, void *user,

@@ -117,7 +117,7 @@ static void t_higher_order(ag_context *c)
     check_same(h[1][1], h[0][1]);
 }
 
-static void t_gradcheck(ag_context *c)
+static void t_second_derivative(ag_context *c)
 {
     program p = { .w = ag_scalar(c, 2, .dtype = AG_F64) };
     ag_tensor *x = vector(c, true), *y, *g, *s, *h;
@@ -130,6 +130,25 @@ static void t_gradcheck(ag_context *c)
         const double v = ag_at(x, i), e = exp(sin(v));
         CHECK_CLOSE(ag_at(h, i), 2 * e * (cos(v) * cos(v) - sin(v)), 1e-14);
     }
+}
+
+static bool product(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    program p = { .w = in[1] };
+    (void)user;
+    return smooth(in, n, out, m, &p);
+}
+
+static bool checkpointed(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    return ag_checkpoint(product, in, n, out, m, user);
+}
+
+static void t_all_modes(ag_context *c)
+{
+    ag_tensor *in[] = { vector(c, true), vector(c, true) };
+    CHECK(ag_gradcheck(checkpointed, in, 2, NULL, .forward_mode = true, .batched = true));
+    CHECK(ag_gradgradcheck(checkpointed, in, 2, NULL));
 }
 
 /* Without a graph it is a plain call. */
@@ -760,12 +779,13 @@ static void t_peak(ag_context *c)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_gradients), TEST(t_only_some_inputs), TEST(t_leftovers_go),
-               TEST(t_higher_order), TEST(t_gradcheck), TEST(t_no_grad), TEST(t_captured_only),
-               TEST(t_nothing_saved), TEST(t_early_stop), TEST(t_early_stop_is_silent),
-               TEST(t_nested), TEST(t_deep_nesting), TEST(t_policy), TEST(t_policy_names),
-               TEST(t_kept_value_is_changed), TEST(t_random_state), TEST(t_random_state_discarded),
-               TEST(t_second_run_fails), TEST(t_second_run_fails_in_silence),
-               TEST(t_first_run_fails), TEST(t_determinism), TEST(t_pass_inside),
-               TEST(t_operands_and_results), TEST(t_bad_calls), TEST(t_input_is_changed),
-               TEST(t_hooks_disabled), TEST(t_modes), TEST(t_memory), TEST(t_peak));
+               TEST(t_higher_order), TEST(t_second_derivative), TEST(t_all_modes), TEST(t_no_grad),
+               TEST(t_captured_only), TEST(t_nothing_saved), TEST(t_early_stop),
+               TEST(t_early_stop_is_silent), TEST(t_nested), TEST(t_deep_nesting), TEST(t_policy),
+               TEST(t_policy_names), TEST(t_kept_value_is_changed), TEST(t_random_state),
+               TEST(t_random_state_discarded), TEST(t_second_run_fails),
+               TEST(t_second_run_fails_in_silence), TEST(t_first_run_fails), TEST(t_determinism),
+               TEST(t_pass_inside), TEST(t_operands_and_results), TEST(t_bad_calls),
+               TEST(t_input_is_changed), TEST(t_hooks_disabled), TEST(t_modes), TEST(t_memory),
+               TEST(t_peak));
 }

@@ -4,8 +4,6 @@
  */
 #include "harness.h"
 
-#include "autograd/custom.h"
-
 /* What the rules below note; given to ag_apply as `user`, so it outlives the context: static. */
 typedef struct {
     int forwards, backwards, frees;
@@ -967,6 +965,7 @@ static void t_function_inside(ag_context *c)
 static bool saving_jvp(ag_ctx *ctx, ag_tensor *const *tangents, ag_tensor **out)
 {
     notes *note = ag_ctx_user(ctx);
+    note->forwards++;
     if (note->code)
         return ag_fail(ag_ctx_context(ctx), note->code, "the tangent is tired");
     ag_tensor *y = ag_ctx_saved(ctx, 2), *e = ag_ctx_saved(ctx, 3);
@@ -974,23 +973,38 @@ static bool saving_jvp(ag_ctx *ctx, ag_tensor *const *tangents, ag_tensor **out)
     return out[0] != NULL;
 }
 
+static const ag_custom *jvp_of; /* what fn_of_custom applies */
+
+static bool fn_of_custom(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    return ag_apply(jvp_of, in, n, out, m, user);
+}
+
+/* By the function's own rule, or else by that of backward if it can be differentiated. */
 static void t_jvp(ag_context *c)
 {
     static notes n;
     n = (notes){ 0 };
     ag_custom f = saving;
-    ag_tensor *x = leaf(c), *v = ag_ones_like(x), *y, *t = NULL;
-    CHECK(y = apply1(&f, x, &n));
-    CHECK(ag__node_is_custom(ag_grad_fn(y)));
-    CHECK(!ag__custom_jvp(ag_grad_fn(y), &v, &t)); /* there is none, which is no error */
-    CHECK(!ag_error(c));
-    f.jvp = saving_jvp;
-    CHECK(y = apply1(&f, x, &n));
-    CHECK(ag__custom_jvp(ag_grad_fn(y), &v, &t));
-    for (int i = 0; i < 3; i++)
-        CHECK_CLOSE(ag_at(t, i), exp(i + 1) * (i + 2), 1e-14);
+    ag_tensor *x = leaf(c), *v = ag_ones_like(x), *y, *t;
+    jvp_of = &f;
+    for (int own = 0; own < 2; own++) {
+        f.jvp = own ? saving_jvp : NULL;
+        n = (notes){ .fail = true };
+        CHECK(ag_jvp(fn_of_custom, &x, 1, &v, &y, 1, &t, &n));
+        CHECK_INT(n.forwards, own);
+        for (int i = 0; i < 3; i++) {
+            CHECK_CLOSE(ag_at(y, i), exp(i + 1) * (i + 1), 1e-14);
+            CHECK_CLOSE(ag_at(t, i), exp(i + 1) * (i + 2), 1e-14);
+        }
+    }
     n.code = AG_ERR_IO;
-    CHECK_ERROR(ag__custom_jvp(ag_grad_fn(y), &v, &t), AG_ERR_IO, "the tangent is tired");
+    CHECK_ERROR(ag_jvp(fn_of_custom, &x, 1, &v, &y, 1, &t, &n), AG_ERR_IO, "the tangent is tired");
+    f.jvp = NULL;
+    f.once_differentiable = true;
+    CHECK_ERROR(ag_jvp(fn_of_custom, &x, 1, &v, &y, 1, &t, &n), AG_ERR_GRAD,
+                "You must implement the jvp function for custom autograd.Function to use it with "
+                "forward mode AD.");
 }
 
 /* ---- long chains ---- */

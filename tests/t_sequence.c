@@ -341,6 +341,37 @@ static void t_sequence_higher_order(ag_context *c)
         }
 }
 
+/* The weight is a part of the state, since the tensors of a check do not live as long as graphs. */
+static bool weighted_swing(int64_t step, ag_tensor *const *in, int n, ag_tensor **out, void *user)
+{
+    physics p = { .w = in[3], .w2 = ag_mul(in[3], 2), .fail_at = -1 };
+    (void)user;
+    out[3] = in[3];
+    return swing(step, in, n, out, &p);
+}
+
+static bool swing_of_inputs(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    ag_tensor *state[4];
+    (void)m;
+    if (!ag_checkpoint_sequence(weighted_swing, 4, in, n, state, user, .snapshots = 2))
+        return false;
+    memcpy(out, state, 2 * sizeof *out);
+    return true;
+}
+
+static void t_sequence_all_modes(ag_context *c)
+{
+    if (harness_faults())
+        return; /* long, and its parts are in the other tests */
+    ag_tensor *in[4];
+    state_new(c, in);
+    in[3] = ag_scalar(c, 0.8, .dtype = AG_F64, .requires_grad = true);
+    CHECK(ag_gradcheck(swing_of_inputs, in, 4, NULL, .forward_mode = true, .batched = true,
+                       .n_outputs = 2));
+    CHECK(ag_gradgradcheck(swing_of_inputs, in, 4, NULL, .n_outputs = 2));
+}
+
 /* A step that fails, in the call and at each point of the pass, changes nothing. */
 static void t_sequence_fails(ag_context *c)
 {
@@ -536,7 +567,8 @@ int main(int argc, char **argv)
                TEST(t_sequence_again), TEST(t_sequence_captured), TEST(t_sequence_captures_input),
                TEST(t_sequence_returns_captured), TEST(t_sequence_same_input_twice),
                TEST(t_sequence_undefined), TEST(t_sequence_random), TEST(t_sequence_higher_order),
-               TEST(t_sequence_fails), TEST(t_sequence_hooks), TEST(t_sequence_under_hooks),
-               TEST(t_sequence_bad_calls), TEST(t_sequence_input_is_changed),
-               TEST(t_sequence_in_checkpoint), TEST(t_checkpoint_in_sequence));
+               TEST(t_sequence_all_modes), TEST(t_sequence_fails), TEST(t_sequence_hooks),
+               TEST(t_sequence_under_hooks), TEST(t_sequence_bad_calls),
+               TEST(t_sequence_input_is_changed), TEST(t_sequence_in_checkpoint),
+               TEST(t_checkpoint_in_sequence));
 }

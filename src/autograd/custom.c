@@ -197,7 +197,11 @@ bool ag__custom_jvp(ag_node *n, ag_tensor *const *tangents, ag_tensor **tangents
     ag_ctx *x = custom_ctx(n);
     const unsigned failures = n->c->failures;
     if (!x->custom.jvp)
-        return false;
+        return x->custom.once_differentiable &&
+               ag_fail(n->c, AG_ERR_GRAD,
+                       "function %s: You must implement the jvp function for custom "
+                       "autograd.Function to use it with forward mode AD.",
+                       x->name);
     for (int j = 0; j < x->m; j++)
         tangents_out[j] = NULL;
     if (x->custom.jvp(x, tangents, tangents_out))
