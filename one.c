@@ -58,6 +58,8 @@
 
 #include "src/autograd/backward.c"
 #include "src/autograd/batched.c"
+#include "src/autograd/capture.c"
+#include "src/autograd/checkpoint.c"
 #include "src/autograd/custom.c"
 #include "src/autograd/engine.c"
 #include "src/autograd/forward.c"
@@ -72,7 +74,9 @@
 #include "src/autograd/multi_hook.c"
 #include "src/autograd/node.c"
 #include "src/autograd/reach.c"
+#include "src/autograd/revolve.c"
 #include "src/autograd/saved.c"
+#include "src/autograd/sequence.c"
 #include "src/autograd/tape.c"
 #include "src/autograd/trial.c"
 #include "src/autograd/view.c"

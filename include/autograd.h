@@ -437,11 +437,12 @@ typedef struct {
     size_t size;
     ag_checkpoint_policy (*policy)(const char *operation, void *user); /* NULL: recompute all */
     bool discard_random_state;  /* do not repeat the random numbers */
-    bool no_determinism_check;  /* shapes and dtypes of the values may differ the second time */
+    bool no_determinism_check;  /* do not compare shapes and dtypes of the values beforehand */
     bool no_early_stop;         /* run fn to its end the second time */
 } ag_checkpoint_options;
 /* fn(inputs), of which nothing is kept for backward: a pass that needs saved values runs fn again,
- * once. Calls may nest. */
+ * once, and fails an operation in it, silently, when it has them all. `user` and what it leads to must be
+ * there as long as the graph. Calls may nest. */
 AG_API bool ag_checkpoint(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outputs, int m,
                           void *user, const ag_checkpoint_options *);
 /* One step of a sequence: from the state in[0..n) to out[0..n), of the same shapes. */
@@ -453,12 +454,14 @@ typedef struct {
 } ag_checkpoint_sequence_options;
 /* `steps` steps from `inputs`, as one node. backward recomputes states between snapshots by the
  * binomial schedule, which takes the fewest steps that the snapshots allow: Griewank and Walther,
- * Algorithm 799: revolve, ACM TOMS 26 (2000). */
+ * Algorithm 799: revolve, ACM TOMS 26 (2000). Steps repeat their random numbers, and tensors that they
+ * use beside the state get their gradients; `user` and these must be there as long as the graph. Under saved-value hooks only the inputs are kept between
+ * the call and the pass; a pass with create_graph keeps everything. */
 AG_API bool ag_checkpoint_sequence(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs, int n,
                                    ag_tensor **outputs, void *user,
                                    const ag_checkpoint_sequence_options *);
-/* How many times a step is run in all (the recorded runs of backward not counted), at the least, to
- * reverse `steps` steps with so many snapshots. */
+/* How many times a step is run in all (the call's runs, and those of backward but the one recorded run
+ * of each step), at the least, to reverse `steps` steps with so many snapshots; -1 when there are none. */
 AG_API int64_t ag_checkpoint_sequence_cost(int64_t steps, int snapshots);
 
 /* ---- checking derivatives ---- */

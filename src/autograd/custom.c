@@ -4,7 +4,8 @@
  * node's saved values, so that versions, hooks and freeing are those of any node.
  *
  * An output is a result of the node as it is, except for an operand returned unchanged, in whose place
- * stands a view of it, and for a tensor that belongs to somebody else, in whose place stands an alias.
+ * stands a view of it when there is a node, and for a tensor that belongs to somebody else, in whose
+ * place stands an alias. One tensor returned twice stands for the last of its outputs.
  */
 #include "custom.h"
 
@@ -196,7 +197,11 @@ bool ag__custom_jvp(ag_node *n, ag_tensor *const *tangents, ag_tensor **tangents
     ag_ctx *x = custom_ctx(n);
     const unsigned failures = n->c->failures;
     if (!x->custom.jvp)
-        return false;
+        return x->custom.once_differentiable &&
+               ag_fail(n->c, AG_ERR_GRAD,
+                       "function %s: You must implement the jvp function for custom "
+                       "autograd.Function to use it with forward mode AD.",
+                       x->name);
     for (int j = 0; j < x->m; j++)
         tangents_out[j] = NULL;
     if (x->custom.jvp(x, tangents, tangents_out))
@@ -312,12 +317,12 @@ static ag_tensor *custom_result(custom_call *k, int j)
     ag__geometry g;
     if (custom_has(&k->x->dirty, t))
         return t;
-    if (custom_find(k->in, k->x->n, t) >= 0) {
+    if (k->graph && custom_find(k->in, k->x->n, t) >= 0) {
         ag__geometry_of(t, &g);
         return ag__give(ag__tensor_view(t, &g, AG_VIEW_CUSTOM));
     }
     const bool mine = t->own.scope == &k->bracket && !ag__wants_grad(t) && !t->grad_fn;
-    if (!mine || custom_find(k->out, j, t) >= 0)
+    if (!mine)
         return ag__give(ag__tensor_alias(t));
     if (k->graph && t->flags & AG_T_VIEW)
         ag__view_of(t)->kind = k->differentiable > 1 ? AG_VIEW_ONE_OF_MANY : AG_VIEW_CUSTOM;
@@ -328,22 +333,25 @@ static ag_tensor *custom_result(custom_call *k, int j)
 static bool custom_save(custom_call *k, ag_node *n, ag_tensor *const *given)
 {
     ag_ctx *x = k->x;
-    for (int i = 0; i < x->saved.n; i++) {
+    const ag_node *outer = x->c->saving;
+    bool ok = true;
+    x->c->saving = n;
+    for (int i = 0; i < x->saved.n && ok; i++) {
         ag_tensor *t = x->saved.items[i];
         ag__saved *s = &ag__node_saved(n)[i];
         const int in = t && !custom_has(&x->dirty, t) ? custom_find(k->in, x->n, t) : -1;
         const int out = t && in < 0 ? custom_find(given, x->m, t) : -1;
-        if (!ag__saved_set(s, out >= 0 ? k->out[out] : t,
+        ok = ag__saved_set(s, out >= 0 ? k->out[out] : t,
                            in >= 0    ? AG_SAVED_INPUT
                            : out >= 0 ? AG_SAVED_OUTPUT
                                       : AG_SAVED_OTHER,
                            in >= 0    ? in
                            : out >= 0 ? out
-                                      : 0))
-            return false;
+                                      : 0);
         n->packed |= s->is_packed;
     }
-    return true;
+    x->c->saving = outer;
+    return ok;
 }
 
 /* Makes the outputs results of n. Writes into inputs change their history. */
@@ -400,7 +408,8 @@ static bool custom_finish(custom_call *k, ag_tensor **given)
     for (int j = 0; j < x->m; j++)
         k->differentiable += custom_is_differentiable(x, given[j]);
     for (int j = 0; j < x->m; j++) {
-        ag_tensor *t = custom_result(k, j);
+        const int same = custom_find(given, j, given[j]);
+        ag_tensor *t = same >= 0 ? k->out[same] : custom_result(k, j);
         if (!t || (t != given[j] && custom_has(&x->fixed, given[j]) &&
                    !custom_append(x->c, &x->fixed, &t, 1)))
             return false;
@@ -423,6 +432,10 @@ static ag_context *custom_check(const ag_custom *custom, ag_tensor *const *in, i
                         "autograd.Function.");
     if (!out || m <= 0)
         return ag__fail(c, AG_ERR_VALUE, "ag_apply: a function has at least one output");
+    if (n > UINT16_MAX || m > UINT16_MAX)
+        return ag__fail(c, AG_ERR_VALUE,
+                        "ag_apply: %d inputs and %d outputs: a node has %d at most", n, m,
+                        UINT16_MAX);
     for (int i = 0; i < n; i++)
         if (!in[i] || in[i]->c != c)
             return ag__fail(c, AG_ERR_VALUE, "ag_apply: input %d is %s", i,
@@ -481,6 +494,9 @@ bool ag_ctx_save(ag_ctx *x, ag_tensor *const *tensors, int n)
 {
     if (!x || n <= 0)
         return x != NULL;
+    if (n > UINT16_MAX - x->saved.n)
+        return ag_fail(x->c, AG_ERR_VALUE, "ag_ctx_save: a node saves %d values at most",
+                       UINT16_MAX);
     if (x->node)
         return ag_fail(x->c, AG_ERR_GRAD, "ag_ctx_save: only forward may save");
     for (int i = 0; i < n; i++)

@@ -25,6 +25,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "checkpoint.h"
 #include "hooks.h"
 #include "meta.h"
 #include "saved.h"
@@ -83,6 +84,7 @@ typedef struct ag__pass {
     bool retain_graph, create_graph, grad_was_enabled;
     bool all;                    /* no inputs were named: every leaf is wanted */
     bool accumulates;            /* into .grad, rather than giving results */
+    bool ends_at_inputs;
     ag_scope bracket;            /* of what rules make */
     ag__visit *visits, *keeping; /* all, and those that keep gradients when they have run */
     pass_anchor *held;
@@ -473,6 +475,11 @@ static bool pass_run_node(pass *p, ag__visit *v)
     const ag_node *n = v->node;
     if (AG_UNLIKELY(atomic_load_explicit(&p->c->cancelled, memory_order_relaxed)))
         return ag_fail(p->c, AG_ERR_CANCELLED, "backward was cancelled before %s", ag_node_name(n));
+    if (AG_UNLIKELY(p->ends_at_inputs) && v->wanted) {
+        v->link = p->keeping;
+        p->keeping = v;
+        return true;
+    }
     const bool ok = pass_run_visit(p, v);
     ag__scope_drain(&p->bracket);
     for (int i = 0; i < n->n_in && ok; i++) {
@@ -578,7 +585,7 @@ static bool pass_plan_visit(pass *p, ag__visit *v)
 static bool pass_plan(pass *p)
 {
     for (ag__visit *v = p->keeping; v; v = v->link)
-        if (visit_takes_part(p, v) && !pass_plan_visit(p, v))
+        if (visit_takes_part(p, v) && !(p->ends_at_inputs && v->wanted) && !pass_plan_visit(p, v))
             return false;
     return true;
 }
@@ -642,6 +649,7 @@ static void pass_begin(pass *p, ag_context *c, const ag__pass_request *r)
     p->grad_was_enabled = c->grad_enabled;
     p->all = !r->inputs;
     p->accumulates = !r->results;
+    p->ends_at_inputs = r->ends_at_inputs;
     p->visits = p->keeping = NULL;
     p->held = NULL;
     p->writes = NULL;
@@ -667,6 +675,8 @@ static void pass_end(pass *p, bool ok)
 {
     p->c->running = p->outer;
     p->c->passes--;
+    if (p->c->recomputed)
+        ag__checkpoint_pass_ended(p->c, p->id);
     for (pass_write *w = p->writes; w; w = w->next)
         ag__tensor_unref(w->g);
     for (ag__visit *v = ok ? p->keeping : p->visits; v; v = ok ? v->link : v->next)
@@ -722,6 +732,8 @@ static bool pass_want_inputs(pass *p, const ag__pass_request *r)
         if (!pass_hold(p, e.node))
             return false;
         e.node->visit->wanted = true;
+        if (p->ends_at_inputs)
+            e.node->visit->next_edge = e.node->n_in;
     }
     return true;
 }

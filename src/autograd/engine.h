@@ -12,6 +12,7 @@ typedef struct {
     int n_inputs;
     ag_tensor **results; /* of the inputs; NULL: accumulate into .grad */
     bool retain_graph, create_graph, allow_unused, materialize_grads;
+    bool ends_at_inputs; /* what is behind them, and their hooks, are none of the pass's business */
 } ag__pass_request;
 
 /* Roots and inputs exist, fit their gradients and want some. False with an error, and nothing has

@@ -148,17 +148,19 @@ bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
 
 bool ag__saved_set_call(ag_node *n, const ag__call *call, ag_tensor *const *out, unsigned mask)
 {
-    for (ag__saved *s = ag__node_saved(n); mask; mask &= mask - 1, s++) {
+    const ag_node *outer = n->c->saving;
+    bool ok = true;
+    n->c->saving = n;
+    for (ag__saved *s = ag__node_saved(n); mask && ok; mask &= mask - 1, s++) {
         const int bit = ag__lowest_bit(mask);
-        const bool ok =
+        ok =
             bit >= AG_SAVE_INPUTS
                 ? ag__saved_set(s, out[bit - AG_SAVE_INPUTS], AG_SAVED_OUTPUT, bit - AG_SAVE_INPUTS)
                 : ag__saved_set(s, bit < call->n_in ? call->in[bit] : NULL, AG_SAVED_INPUT, bit);
-        if (!ok)
-            return false;
         n->packed |= s->is_packed;
     }
-    return true;
+    n->c->saving = outer;
+    return ok;
 }
 
 void ag__saved_release(ag_node *n)

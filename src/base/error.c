@@ -63,6 +63,42 @@ void ag_error_clear(ag_context *c)
         c->status = (ag_status){ AG_OK, NULL };
 }
 
+void ag__quiet_begin(ag__quiet *q, ag_context *c)
+{
+    q->status = c->status;
+    q->failures = c->failures;
+    q->on_error = c->on_error;
+    if (ag__failed(c))
+        memcpy(q->message, c->message, sizeof q->message);
+    c->on_error = NULL;
+    c->status = (ag_status){ AG_OK, NULL };
+}
+
+static void error_put_back(const ag__quiet *q, ag_context *c)
+{
+    c->status = q->status;
+    if (ag__failed(c))
+        memcpy(c->message, q->message, sizeof q->message);
+}
+
+void ag__quiet_forget(ag__quiet *q, ag_context *c)
+{
+    c->on_error = q->on_error;
+    c->failures = q->failures;
+    error_put_back(q, c);
+}
+
+void ag__quiet_tell(ag__quiet *q, ag_context *c)
+{
+    c->on_error = q->on_error;
+    if (!ag__failed(c))
+        c->failures = q->failures;
+    if (q->status.code != AG_OK)
+        error_put_back(q, c);
+    else if (ag__failed(c) && c->on_error)
+        c->on_error(c, &c->status);
+}
+
 void ag__log(ag_context *c, const char *message)
 {
     if (c->log)

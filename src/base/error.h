@@ -15,6 +15,18 @@ static inline bool ag__failed_since(const ag_context *c, unsigned failures)
     return c->failures != failures;
 }
 
+/* From the begin on errors are told to nobody, and none is pending. In the end either they are
+ * forgotten, or the one that is pending then is told as if it happened now. */
+typedef struct {
+    ag_status status;
+    unsigned failures;
+    void (*on_error)(ag_context *c, const ag_status *status);
+    char message[AG_MESSAGE_MAX];
+} ag__quiet;
+void ag__quiet_begin(ag__quiet *q, ag_context *c);
+void ag__quiet_forget(ag__quiet *q, ag_context *c);
+void ag__quiet_tell(ag__quiet *q, ag_context *c);
+
 /* A warning for the user's log hook, if there is one. */
 void ag__log(ag_context *c, const char *message);
 
