@@ -77,8 +77,10 @@ static void t_dropout_at_its_ends(ag_context *c)
 
 static void t_bad(ag_context *c)
 {
-    ag_tensor *x = ag_array(c, AG_VALUES(0, 1.5), AG_SHAPE(2)), *i = ag_ones(c, AG_SHAPE(2), .dtype = AG_I64);
-    ag_tensor *leaf = ag_ones(c, AG_SHAPE(2), .requires_grad = true), *odd = ag_full(c, AG_SHAPE(1), NAN);
+    ag_tensor *x = ag_array(c, AG_VALUES(0, 1.5), AG_SHAPE(2)),
+              *i = ag_ones(c, AG_SHAPE(2), .dtype = AG_I64);
+    ag_tensor *leaf = ag_ones(c, AG_SHAPE(2), .requires_grad = true),
+              *odd = ag_full(c, AG_SHAPE(1), NAN);
     ag_tensor *wide = ag_ones(c, AG_SHAPE(3, 2));
     CHECK(x && i && leaf && odd && wide);
     WATCH(x);

@@ -22,8 +22,7 @@ PAIR(index_put, ag_index_put(x, &o->mask, 1, o->one, false),
 PAIR(index_put_adding, ag_index_put(x, &o->index, 1, o->src, true),
      ag_index_put_(x, &o->index, 1, o->src, true))
 PAIR(masked_fill, (ag_masked_fill)(x, o->mask, o->one), (ag_masked_fill_)(x, o->mask, o->one))
-PAIR(masked_scatter, ag_masked_scatter(x, o->mask, o->src),
-     ag_masked_scatter_(x, o->mask, o->src))
+PAIR(masked_scatter, ag_masked_scatter(x, o->mask, o->src), ag_masked_scatter_(x, o->mask, o->src))
 
 static const struct {
     const char *name, *node;
@@ -107,7 +106,8 @@ static void t_through_views(ag_context *c)
     for (int k = 0; k < N_PAIRS; k++) {
         ag_tensor *x = ag_randn(c, AG_SHAPE(2, 4), .dtype = AG_F64, .requires_grad = true);
         ag_tensor *base = ag_clone(x), *ga[3], *gb[3];
-        ag_tensor *view = ag_t(ag_narrow(base, 1, 1, 3)), *y = pairs[k].plain(ag_t(ag_narrow(x, 1, 1, 3)), &o);
+        ag_tensor *view = ag_t(ag_narrow(base, 1, 1, 3)),
+                  *y = pairs[k].plain(ag_t(ag_narrow(x, 1, 1, 3)), &o);
         CHECK(view && y);
         CHECK(pairs[k].in_place(view, &o) == view);
         check_same(pairs[k].name, y, ag_t(ag_narrow(base, 1, 1, 3)));
@@ -127,7 +127,8 @@ static void t_through_views(ag_context *c)
 static void t_leaves_are_refused(ag_context *c)
 {
     const operands o = make(c);
-    ag_tensor *x = leaf(c), *spread = ag_expand(ag_ones(c, AG_SHAPE(3, 1), .dtype = AG_F64), AG_SHAPE(3, 2));
+    ag_tensor *x = leaf(c),
+              *spread = ag_expand(ag_ones(c, AG_SHAPE(3, 1), .dtype = AG_F64), AG_SHAPE(3, 2));
     CHECK(spread);
     WATCH(x);
     WATCH(spread);
@@ -144,7 +145,8 @@ static void t_leaves_are_refused(ag_context *c)
 static void t_bad(ag_context *c)
 {
     const operands o = make(c);
-    ag_tensor *x = ag_ones(c, AG_SHAPE(3, 2), .dtype = AG_F64), *row = ag_ones(c, AG_SHAPE(2), .dtype = AG_F64);
+    ag_tensor *x = ag_ones(c, AG_SHAPE(3, 2), .dtype = AG_F64),
+              *row = ag_ones(c, AG_SHAPE(2), .dtype = AG_F64);
     ag_tensor *wrong = ag_array(c, AG_VALUES(0, 3), AG_SHAPE(2), .dtype = AG_I64);
     CHECK(x && row && wrong);
     WATCH(x);

@@ -40,11 +40,11 @@ typedef struct ag__visit {
     int32_t missing;    /* edges that have not delivered */
     uint16_t next_edge; /* discovery */
     uint16_t n_out;     /* the node's */
-    bool reached;       /* from a root */
-    bool wanted;        /* an input of the pass: its gradient is kept */
-    bool needed;        /* it runs, or leads to something wanted */
-    bool queued;        /* it was ready */
-    bool ran;
+    bool reached : 1;   /* from a root */
+    bool wanted : 1;    /* an input of the pass: its gradient is kept */
+    bool needed : 1;    /* it runs, or leads to something wanted */
+    bool queued : 1;    /* it was ready */
+    bool ran : 1;
     ag_tensor *grads[]; /* of the node's outputs, owned */
 } ag__visit;
 
@@ -82,8 +82,8 @@ typedef struct ag__pass {
     ag_context *c;
     uint64_t id;
     bool retain_graph, create_graph, grad_was_enabled;
-    bool all;                    /* no inputs were named: every leaf is wanted */
-    bool accumulates;            /* into .grad, rather than giving results */
+    bool all;         /* no inputs were named: every leaf is wanted */
+    bool accumulates; /* into .grad, rather than giving results */
     bool ends_at_inputs;
     ag_scope bracket;            /* of what rules make */
     ag__visit *visits, *keeping; /* all, and those that keep gradients when they have run */
@@ -746,25 +746,33 @@ static ag_tensor *pass_found(const pass *p, const ag_tensor *t)
     return v ? v->grads[t->output_nr] : NULL;
 }
 
+/* The result for input t of the request: what reached it, or zeros in its place. *g stays NULL where an
+ * unused input is allowed. */
+static bool pass_result(const pass *p, const ag__pass_request *r, int i, ag_tensor **g)
+{
+    *g = pass_found(p, r->inputs[i]);
+    if (*g || (r->allow_unused && !r->materialize_grads))
+        return true;
+    if (!r->materialize_grads)
+        return ag_fail(p->c, AG_ERR_GRAD,
+                       "One of the differentiated Tensors appears to not have been used in the "
+                       "graph. Set allow_unused=True if this is the desired behavior. [input %d]",
+                       i);
+    *g = ag_zeros_like(r->inputs[i]);
+    return *g && (!r->create_graph || ag_requires_grad_(*g, true));
+}
+
 /* Writes results[] when all are there; a result of our own is given to the innermost scope. */
 static bool pass_collect(pass *p, const ag__pass_request *r)
 {
+    ag_tensor **all = pass_take(p, (size_t)r->n_inputs * sizeof *all);
+    if (!all)
+        return false;
     for (int i = 0; i < r->n_inputs; i++)
-        if (!pass_found(p, r->inputs[i]) && !r->allow_unused && !r->materialize_grads)
-            return ag_fail(
-                p->c, AG_ERR_GRAD,
-                "One of the differentiated Tensors appears to not have been used in the "
-                "graph. Set allow_unused=True if this is the desired behavior. [input %d]",
-                i);
-    for (int i = 0; i < r->n_inputs; i++) {
-        ag_tensor *g = pass_found(p, r->inputs[i]);
-        if (!g && r->materialize_grads) {
-            g = ag_zeros_like(r->inputs[i]);
-            if (!g || (r->create_graph && !ag_requires_grad_(g, true)))
-                return false;
-        }
-        r->results[i] = ag__lend(g);
-    }
+        if (!pass_result(p, r, i, &all[i]))
+            return false;
+    for (int i = 0; i < r->n_inputs; i++)
+        r->results[i] = ag__lend(all[i]);
     return true;
 }
 

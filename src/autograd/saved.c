@@ -247,7 +247,8 @@ ag_tensor *ag__saved_in_graph(ag_node *n, int i, ag_tensor *value)
                         ".detach_().This is not supported, please use out-of-place `.detach()` "
                         "instead [saved by %s]",
                         ag_node_name(n));
-    if (!value || !e.node || !ag__is_float((ag_dtype)value->dtype)) /* integers have no place in it */
+    if (!value || !e.node ||
+        !ag__is_float((ag_dtype)value->dtype)) /* integers have no place in it */
         return value;
     ag_tensor *y = ag__give(ag__tensor_alias(value));
     if (y)

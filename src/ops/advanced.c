@@ -482,7 +482,8 @@ static bool index_put_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_index = { .name = "index",
-                              .node_name = "IndexBackward0", .operands = (const char *const[]){ "self", "indices" },
+                              .node_name = "IndexBackward0",
+                              .operands = (const char *const[]){ "self", "indices" },
                               .kind = AG_KIND_LINEAR,
                               .n_in = 2,
                               .n_out = 1,
@@ -492,7 +493,8 @@ const ag__op ag__op_index = { .name = "index",
                               .needs = index_get_needs,
                               .vjp = index_vjp };
 const ag__op ag__op_index_put = { .name = "index_put",
-                                  .node_name = "IndexPutBackward0", .operands = (const char *const[]){ "self", "indices", "values" },
+                                  .node_name = "IndexPutBackward0",
+                                  .operands = (const char *const[]){ "self", "indices", "values" },
                                   .kind = AG_KIND_LINEAR,
                                   .n_in = 3,
                                   .n_out = 1,
@@ -586,7 +588,8 @@ static bool take_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_take = { .name = "take",
-                             .node_name = "TakeBackward0", .operands = (const char *const[]){ "self", "index" },
+                             .node_name = "TakeBackward0",
+                             .operands = (const char *const[]){ "self", "index" },
                              .kind = AG_KIND_LINEAR,
                              .n_in = 2,
                              .n_out = 1,

@@ -170,7 +170,8 @@ static bool index_select_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_index_select = { .name = "index_select",
-                                     .node_name = "IndexSelectBackward0", .operands = (const char *const[]){ "self", "index" },
+                                     .node_name = "IndexSelectBackward0",
+                                     .operands = (const char *const[]){ "self", "index" },
                                      .kind = AG_KIND_LINEAR,
                                      .n_in = 2,
                                      .n_out = 1,
@@ -253,7 +254,8 @@ static bool index_add_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_index_add = { .name = "index_add",
-                                  .node_name = "IndexAddBackward0", .operands = (const char *const[]){ "self", "index", "source" },
+                                  .node_name = "IndexAddBackward0",
+                                  .operands = (const char *const[]){ "self", "index", "source" },
                                   .kind = AG_KIND_LINEAR,
                                   .n_in = 3,
                                   .n_out = 1,
@@ -315,7 +317,8 @@ static bool embedding_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_embedding = { .name = "embedding",
-                                  .node_name = "EmbeddingBackward0", .operands = (const char *const[]){ "weight", "indices" },
+                                  .node_name = "EmbeddingBackward0",
+                                  .operands = (const char *const[]){ "weight", "indices" },
                                   .kind = AG_KIND_LINEAR,
                                   .n_in = 2,
                                   .n_out = 1,

@@ -96,7 +96,8 @@ static bool masked_fill_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_masked_fill = { .name = "masked_fill",
-                                    .node_name = "MaskedFillBackward1", .operands = (const char *const[]){ "self", "mask", "value" },
+                                    .node_name = "MaskedFillBackward1",
+                                    .operands = (const char *const[]){ "self", "mask", "value" },
                                     .kind = AG_KIND_GENERAL,
                                     .n_in = 3,
                                     .n_out = 1,
@@ -187,7 +188,8 @@ static bool masked_select_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_masked_select = { .name = "masked_select",
-                                      .node_name = "MaskedSelectBackward0", .operands = (const char *const[]){ "self", "mask" },
+                                      .node_name = "MaskedSelectBackward0",
+                                      .operands = (const char *const[]){ "self", "mask" },
                                       .kind = AG_KIND_LINEAR,
                                       .n_in = 2,
                                       .n_out = 1,
@@ -276,7 +278,9 @@ static bool masked_scatter_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_masked_scatter = { .name = "masked_scatter",
-                                       .node_name = "MaskedScatterBackward0", .operands = (const char *const[]){ "self", "mask", "source" },
+                                       .node_name = "MaskedScatterBackward0",
+                                       .operands =
+                                           (const char *const[]){ "self", "mask", "source" },
                                        .kind = AG_KIND_LINEAR,
                                        .n_in = 3,
                                        .n_out = 1,

@@ -92,8 +92,9 @@ static bool op_run(const ag__call *call, ag__geometry *geometry, ag_tensor **out
 static bool op_run_many(const ag__call *call, ag_tensor **out)
 {
     if (call->n_out > UINT16_MAX)
-        return ag_fail(call->c, AG_ERR_UNSUPPORTED, "ag_%s: %d results; an operation has %d at most",
-                       call->op->name, call->n_out, UINT16_MAX);
+        return ag_fail(call->c, AG_ERR_UNSUPPORTED,
+                       "ag_%s: %d results; an operation has %d at most", call->op->name,
+                       call->n_out, UINT16_MAX);
     const size_t bytes = (size_t)call->n_out * sizeof(ag__geometry);
     ag__geometry *geometry = ag__alloc(call->c, bytes);
     const bool ok = geometry && op_run(call, geometry, out);

@@ -278,7 +278,8 @@ ag_tensor *const *ag__here_list(ag_tensor *const *list, const char *file, int li
     return list;
 }
 
-ag_tensor *ag__call_binary_at(ag_binary_fn f, ag_operand a, ag_operand b, const char *file, int line)
+ag_tensor *ag__call_binary_at(ag_binary_fn f, ag_operand a, ag_operand b, const char *file,
+                              int line)
 {
     ag__here(a.tensor ? a.tensor : b.tensor, file, line);
     return ag_call_binary(f, a, b);

@@ -126,7 +126,8 @@ static bool gather_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_gather = { .name = "gather",
-                               .node_name = "GatherBackward0", .operands = (const char *const[]){ "self", "index" },
+                               .node_name = "GatherBackward0",
+                               .operands = (const char *const[]){ "self", "index" },
                                .kind = AG_KIND_LINEAR,
                                .n_in = 2,
                                .n_out = 1,
@@ -268,7 +269,8 @@ static bool scatter_add_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_scatter = { .name = "scatter",
-                                .node_name = "ScatterBackward0", .operands = (const char *const[]){ "self", "index", "src" },
+                                .node_name = "ScatterBackward0",
+                                .operands = (const char *const[]){ "self", "index", "src" },
                                 .kind = AG_KIND_LINEAR,
                                 .n_in = 3,
                                 .n_out = 1,
@@ -278,7 +280,8 @@ const ag__op ag__op_scatter = { .name = "scatter",
                                 .needs = scatter_needs,
                                 .vjp = scatter_vjp };
 const ag__op ag__op_scatter_add = { .name = "scatter_add",
-                                    .node_name = "ScatterAddBackward0", .operands = (const char *const[]){ "self", "index", "src" },
+                                    .node_name = "ScatterAddBackward0",
+                                    .operands = (const char *const[]){ "self", "index", "src" },
                                     .kind = AG_KIND_LINEAR,
                                     .n_in = 3,
                                     .n_out = 1,

@@ -30,15 +30,22 @@ static void storage_unref(ag_context *c, ag__storage *s)
     ag__free(c, (char *)s - s->start, s->block);
 }
 
-/* Fills in a new tensor; all but its sizes and strides. */
+/* Fills in a new tensor; all but its sizes and strides. (Field by field: compilers clear a struct of
+ * this size by a loop in microcode.) */
 static ag_tensor *tensor_init(ag_tensor *t, ag_context *c, ag__storage *s, ag_dtype dtype, int ndim)
 {
-    *t = (ag_tensor){ .c = c,
-                      .storage = s,
-                      .refs = 1,
-                      .dtype = (uint8_t)dtype,
-                      .ndim = (uint8_t)ndim,
-                      .flags = c->inference ? AG_T_INFERENCE : 0 };
+    t->own.prev = t->own.next = NULL;
+    t->own.scope = NULL;
+    t->c = c;
+    t->storage = s;
+    t->grad_fn = NULL;
+    t->meta = NULL;
+    t->numel = t->offset = 0;
+    t->refs = 1;
+    t->output_nr = 0;
+    t->dtype = (uint8_t)dtype;
+    t->ndim = (uint8_t)ndim;
+    t->flags = c->inference ? AG_T_INFERENCE : 0;
     c->tensors++;
     ag__context_ref(c);
     return t;
@@ -83,7 +90,7 @@ ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t
     const int64_t numel = ag__shape_numel((ag_ints){ shape, ndim });
     ag__shape_text text;
     /* A result may be wider than its operand, and that one expanded: more than memory can hold. */
-    if (AG_UNLIKELY(numel > INT64_MAX / (int64_t)ag__itemsize(dtype)))
+    if (AG_UNLIKELY(numel > INT64_MAX / 8)) /* the widest element */
         return ag__fail(c, AG_ERR_SHAPE, "Storage size calculation overflowed with sizes=%s",
                         ag__shape_string(&text, (ag_ints){ shape, ndim }));
     ag_tensor *t = tensor_with_storage(c, dtype, ndim, (size_t)numel * ag__itemsize(dtype), NULL);
