@@ -118,8 +118,6 @@
 #define ag_split(x, ...) (ag_split)(AG__HERE(x), __VA_ARGS__)
 #define ag_chunk(x, ...) (ag_chunk)(AG__HERE(x), __VA_ARGS__)
 #define ag_unbind(x, ...) (ag_unbind)(AG__HERE(x), __VA_ARGS__)
-#define ag_cat(x, ...) (ag_cat)(AG__HERE_LIST(x), __VA_ARGS__)
-#define ag_stack(x, ...) (ag_stack)(AG__HERE_LIST(x), __VA_ARGS__)
 #define ag_flip(x, ...) (ag_flip)(AG__HERE(x), __VA_ARGS__)
 #define ag_tril(x, ...) (ag_tril)(AG__HERE(x), __VA_ARGS__)
 #define ag_triu(x, ...) (ag_triu)(AG__HERE(x), __VA_ARGS__)
