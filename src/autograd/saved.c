@@ -43,8 +43,11 @@ static bool saved_call_pack(ag__saved_hooks *h, ag_tensor *t, void **packed)
     const unsigned failures = c->failures;
     const uint32_t version = t->storage->version;
     const bool recording = c->grad_enabled;
+    const ag_tensor *writing = c->writing;
     c->grad_enabled = false;
+    c->writing = NULL;
     *packed = h->pack(t, h->user);
+    c->writing = writing;
     c->grad_enabled = recording;
     if (ag__failed_since(c, failures))
         return false;
@@ -117,6 +120,20 @@ bool ag__saved_unpack(const ag_node *n, ag_tensor **values)
 
 /* ---- saving ---- */
 
+/* What stands for t in a saved value, with a reference for it: a result without its node, an operand
+ * that is about to be written as it was. */
+static ag_tensor *saved_keep(ag_tensor *t, ag__saved_kind kind)
+{
+    if (kind == AG_SAVED_OUTPUT)
+        return ag__tensor_alias(t);
+    if (AG_LIKELY(t != t->c->writing))
+        return ag__tensor_ref(t);
+    ag_tensor *old = ag__contiguous_copy(t, (ag_dtype)t->dtype);
+    if (old && t->grad_fn)
+        ag__node_adopt(t->grad_fn, t->output_nr, old);
+    return old;
+}
+
 bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
 {
     *s = (ag__saved){ .kind = (uint8_t)kind, .nr = (uint16_t)nr };
@@ -126,7 +143,7 @@ bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
         return ag_fail(t->c, AG_ERR_GRAD,
                        "Inference tensors cannot be saved for backward. To work around you can "
                        "make a clone to get a normal tensor and use it in autograd.");
-    ag_tensor *kept = kind == AG_SAVED_OUTPUT ? ag__tensor_alias(t) : ag__tensor_ref(t);
+    ag_tensor *kept = saved_keep(t, kind);
     if (!kept)
         return false;
     ag__saved_hooks *hooks = t->c->saved_hooks;
@@ -135,14 +152,14 @@ bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
         ag__tensor_unref(kept);
         return ok;
     }
-    if (kind != AG_SAVED_OUTPUT) {
+    if (kept == t) {
         t->flags |= AG_T_HELD;
         if (t->flags & AG_T_VIEW)
             ag__view_of(t)->base->flags |= AG_T_HELD;
     }
     s->tensor = kept;
-    s->version = t->storage->version;
-    t->c->saved_bytes += t->storage->bytes;
+    s->version = kept->storage->version;
+    t->c->saved_bytes += kept->storage->bytes;
     return true;
 }
 

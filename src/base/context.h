@@ -54,8 +54,9 @@ struct ag_context {
     int passes;               /* how many are under way, one inside the other */
     struct ag__pass *running; /* the innermost of them */
     struct ag__saved_hooks *saved_hooks; /* what saved values go through: see autograd/saved.h */
-    const struct ag_node *saving;        /* the node whose values are being saved, or NULL */
-    struct ag__checkpoint *recomputed;   /* those that hold values: see autograd/checkpoint.c */
+    const ag_tensor *writing; /* what a call in place is about to write: nodes save copies of it */
+    const struct ag_node *saving;      /* the node whose values are being saved, or NULL */
+    struct ag__checkpoint *recomputed; /* those that hold values: see autograd/checkpoint.c */
     bool anomaly;
     atomic_bool cancelled; /* set by a signal handler or another thread */
     const char *site_file; /* the call under way, in checked mode: see site.h */

@@ -14,9 +14,10 @@ static void error_add_place(ag_context *c)
         at += snprintf(at, (size_t)(end - at), " [%s:%d]", c->site_file, c->site_line);
     if (c->rule_of && at < end)
         snprintf(at, (size_t)(end - at), " [Error detected in %s. %s%s]", c->rule_of,
-                 c->rule_site ? "Its forward call: "
-                              : "No forward pass information available. Enable detect anomaly "
-                                "during forward pass, in checked mode, for more information.",
+                 c->rule_site
+                     ? "Its forward call: "
+                     : "No forward pass information available. Enable detect anomaly "
+                       "during forward pass, in checked mode (AG_CHECKED), for more information.",
                  c->rule_site ? c->rule_site : "");
 }
 

@@ -66,27 +66,6 @@ static bool inplace_fits(const char *name, const ag_tensor *x, const ag_tensor *
     return true;
 }
 
-/* A rule that needs x's old value gets a copy of it, made before x is written. */
-static bool inplace_keep_old(ag_tensor *x, ag_node *n)
-{
-    ag__saved *saved = ag__node_saved(n);
-    for (int i = 0; i < n->n_saved; i++) {
-        if (saved[i].is_packed || saved[i].tensor != x)
-            continue;
-        ag_tensor *old = ag__contiguous_copy(x, (ag_dtype)x->dtype);
-        if (!old)
-            return false;
-        if (x->grad_fn)
-            ag__node_adopt(x->grad_fn, x->output_nr, old);
-        old->flags |= x->flags & AG_T_REQUIRES_GRAD;
-        x->c->saved_bytes += old->storage->bytes - x->storage->bytes;
-        saved[i].tensor = old;
-        saved[i].version = old->storage->version;
-        ag__tensor_unref(x);
-    }
-    return true;
-}
-
 /* Results that the node saved are x from now on, so that a later write is seen. `of_x` are aliases of
  * x for them, made before. */
 static void inplace_save_result(ag_tensor *x, ag_node *n, ag_tensor *of_x)
@@ -111,8 +90,7 @@ static ag_tensor *inplace_write(const char *name, ag_tensor *x, ag_tensor *y)
     if (!y || !inplace_fits(name, x, y) || !ag__site_text(x->c, name, &by))
         return NULL;
     ag_tensor *of_x = n ? ag__tensor_alias(x) : NULL;
-    if (n &&
-        (!of_x || !inplace_keep_old(x, n) || !ag__rebase_prepare(&rebase, x, n, y->output_nr))) {
+    if (n && (!of_x || !ag__rebase_prepare(&rebase, x, n, y->output_nr))) {
         ag__tensor_unref(of_x);
         return NULL;
     }
@@ -153,11 +131,13 @@ bool ag__inplace_open(ag_scope *s, const char *name, ag_tensor *const *in, int n
         if (!inplace_check_overlap(name, in[0], in[i]))
             return false;
     ag__bracket_begin(s, in[0]->c);
+    in[0]->c->writing = in[0];
     return true;
 }
 
 ag_tensor *ag__inplace_close(ag_scope *s, const char *name, ag_tensor *x, ag_tensor *y)
 {
+    x->c->writing = NULL;
     x = inplace_write(name, x, y);
     ag__bracket_end(s);
     return x;

@@ -90,7 +90,7 @@ ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t
     const int64_t numel = ag__shape_numel((ag_ints){ shape, ndim });
     ag__shape_text text;
     /* A result may be wider than its operand, and that one expanded: more than memory can hold. */
-    if (AG_UNLIKELY(numel > INT64_MAX / 8)) /* the widest element */
+    if (AG_UNLIKELY(numel > INT64_MAX / 8) && numel > INT64_MAX / (int64_t)ag__itemsize(dtype))
         return ag__fail(c, AG_ERR_SHAPE, "Storage size calculation overflowed with sizes=%s",
                         ag__shape_string(&text, (ag_ints){ shape, ndim }));
     ag_tensor *t = tensor_with_storage(c, dtype, ndim, (size_t)numel * ag__itemsize(dtype), NULL);
