@@ -70,6 +70,7 @@
 #include "src/autograd/gradcheck_rules.c"
 #include "src/autograd/hooks.c"
 #include "src/autograd/inspect.c"
+#include "src/autograd/jacobian.c"
 #include "src/autograd/meta.c"
 #include "src/autograd/multi_hook.c"
 #include "src/autograd/node.c"

@@ -503,6 +503,19 @@ AG_API bool ag_vjp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor **out, int m
  * without `tangents` the function must have one input of one element. */
 AG_API bool ag_jvp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor *const *tangents,
                    ag_tensor **out, int m, ag_tensor **tangents_out, void *user);
+/* Of fn with one output y at x: dy/dx, of y's dimensions and then x's, by one pass for each element of
+ * y, or in forward mode by one call of fn for each element of x. */
+typedef struct {
+    size_t size;
+    bool forward_mode;
+} ag_jacobian_options;
+AG_API ag_tensor *ag_jacobian(ag_fn fn, ag_tensor *x, void *user, const ag_jacobian_options *);
+/* Of fn with one output of one element: d2y/dx dx, of x's dimensions twice; and its product with v, of
+ * x's shape: H v in forward over reverse mode, v H in reverse mode (they are equal; Pearlmutter 1994).
+ * value may be NULL; it is outside the graph. */
+AG_API ag_tensor *ag_hessian(ag_fn fn, ag_tensor *x, void *user);
+AG_API ag_tensor *ag_hvp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value, void *user);
+AG_API ag_tensor *ag_vhp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value, void *user);
 
 /* ---- operands ------------------------------------------------------------------------------ */
 
@@ -898,6 +911,8 @@ AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t,
 #define ag_checkpoint_sequence(fn, steps, in, n, out, user, ...)                                   \
     (ag_checkpoint_sequence)(fn, steps, in, n, out, user,                                          \
                              AG__OPTIONS(ag_checkpoint_sequence_options, __VA_ARGS__))
+#define ag_jacobian(fn, x, user, ...)                                                              \
+    (ag_jacobian)(fn, x, user, AG__OPTIONS(ag_jacobian_options, __VA_ARGS__))
 #define ag_gradcheck(fn, in, n, user, ...)                                                         \
     (ag_gradcheck)(fn, in, n, user, AG__OPTIONS(ag_gradcheck_options, __VA_ARGS__))
 #define ag_gradgradcheck(fn, in, n, user, ...)                                                     \
