@@ -42,7 +42,8 @@ bool ag__trial_begin(ag__trial *t, const char *name, ag_fn fn, ag_tensor *const 
     ag_context *c = trial_check(name, fn, in, n, m);
     if (!c)
         return false;
-    const size_t count = (size_t)(2 * n + m + n_more), bytes = count * sizeof(ag_tensor *);
+    const size_t count = 2 * (size_t)n + (size_t)m + (size_t)n_more,
+                 bytes = count * sizeof(ag_tensor *);
     ag_tensor **block = ag__alloc(c, bytes);
     if (!block)
         return false;
