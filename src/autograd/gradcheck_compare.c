@@ -224,7 +224,8 @@ static void compare_say_slowly(compare_message *m, const ag__check *k, int i, in
     if (!ag__mul_fits(k->rows, k->cols, &size) || size > LARGE)
         return;
     const size_t bytes = 2 * (size_t)size * sizeof(double);
-    double *numerical = ag__alloc(k->c, bytes), *analytical = numerical + size;
+    double *numerical = ag__alloc(k->c, bytes);
+    double *analytical = numerical ? numerical + size : NULL;
     ag__check slow = *k;
     slow.fast = false;
     if (numerical && ag__check_numerical(&slow, numerical) &&
