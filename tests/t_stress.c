@@ -14,7 +14,7 @@
 
 #include "harness.h"
 
-enum { POOL = 8, SLOTS = 64, STEPS = 48, SEEDS = 60, LEAVES = 3 };
+enum { POOL = 8, SLOTS = 64, STEPS = 48, SEEDS = 300, LEAVES = 3 };
 typedef struct program program;
 
 /* ---- steps ---- */
