@@ -85,6 +85,8 @@ static void checkpoint_drop_values(checkpoint *p)
 static void checkpoint_enlist(checkpoint *p)
 {
     checkpoint **list = &p->c->recomputed;
+    if (p->link)
+        return;
     p->next = *list;
     p->link = list;
     if (p->next)
@@ -322,7 +324,8 @@ static ag_tensor *checkpoint_unpack(void *packed, void *user)
     const uint64_t pass = ag__pass_running(p->c);
     if (!place->value || (!place->kept && p->pass != pass)) {
         checkpoint_drop_values(p);
-        const bool ok = checkpoint_run_again(p) && place->value;
+        const int i = place->index;
+        const bool ok = checkpoint_run_again(p) && p->places[i] && place->value;
         p->pass = pass;
         checkpoint_enlist(p);
         if (!ok) {
@@ -418,6 +421,18 @@ static bool checkpoint_call(ag_context *c, ag_fn fn, ag_tensor *const *inputs, i
     return ok;
 }
 
+/* Pops what fn left on the stack, and `hooks`, if fn did not pop them itself. */
+static void checkpoint_pop(ag_context *c, const ag__saved_hooks *hooks)
+{
+    const ag__saved_hooks *h = c->saved_hooks;
+    while (h && h != hooks)
+        h = h->outer;
+    while (h && c->saved_hooks != hooks)
+        ag_saved_hooks_pop(c);
+    if (h)
+        ag_saved_hooks_pop(c);
+}
+
 bool(ag_checkpoint)(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outputs, int m,
                     void *user, const ag_checkpoint_options *options)
 {
@@ -440,8 +455,11 @@ bool(ag_checkpoint)(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outpu
     checkpoint *p = checkpoint_begin(c, fn, inputs, n, m, user, options ? options : &none);
     if (!p)
         return false;
+    ag__saved_hooks *const hooks = c->saved_hooks;
+    hooks->refs++;
     const bool ok = checkpoint_call(c, fn, inputs, n, outputs, m, user);
     p->complete = true;
-    ag_saved_hooks_pop(c);
+    checkpoint_pop(c, hooks);
+    ag__saved_hooks_unref(c, hooks);
     return ok;
 }

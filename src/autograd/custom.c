@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "meta.h"
 #include "saved.h"
 #include "view.h"
 
@@ -363,6 +364,8 @@ static bool custom_connect(custom_call *k, ag_node *n)
     ag__rebase *rebases = dirty ? ag__alloc(x->c, bytes) : NULL;
     int made = 0;
     bool ok = !dirty || rebases;
+    for (int j = 0; j < x->m && ok; j++)
+        ok = !(k->out[j]->flags & AG_T_HELD) || ag__meta_of(k->out[j]);
     for (int j = 0; j < x->m && ok && made < dirty; j++)
         if (custom_has(&x->dirty, k->out[j]) && custom_find(k->out, j, k->out[j]) < 0) {
             ok = ag__rebase_prepare(&rebases[made], k->out[j], n, j);
@@ -371,8 +374,11 @@ static bool custom_connect(custom_call *k, ag_node *n)
     for (int i = 0; i < made; i++)
         ok ? ag__rebase_commit(&rebases[i]) : ag__rebase_cancel(&rebases[i]);
     for (int j = 0; j < x->m && ok; j++)
-        if (!custom_has(&x->dirty, k->out[j]) && custom_is_differentiable(x, k->out[j]))
+        if (!custom_has(&x->dirty, k->out[j]) && custom_is_differentiable(x, k->out[j])) {
             ag__node_adopt(n, j, k->out[j]);
+            if (k->out[j]->flags & AG_T_HELD) /* n saved a view of it */
+                ag__meta_enlist(k->out[j]);
+        }
     ag__free(x->c, rebases, bytes);
     return ok;
 }
@@ -455,9 +461,14 @@ static bool custom_run(custom_call *k, ag_tensor **both, ag_tensor **outputs)
     ag__bracket_begin(&k->bracket, c);
     k->out = both;
     memset(both, 0, (size_t)m * sizeof *both);
-    for (int i = 0; i < x->n; i++)
+    const int n = x->n;
+    for (int i = 0; i < n; i++) { /* forward may drop them */
+        ag__tensor_ref(k->in[i]);
         k->graph = k->graph || (x->needs[i] && c->grad_enabled && !c->inference);
+    }
     const bool ok = custom_forward(k) && custom_check_dirty(k) && custom_finish(k, both + m);
+    for (int i = 0; i < n; i++) /* before outputs, which may be the same list, are written */
+        ag__tensor_unref(k->in[i]);
     for (int j = 0; j < m && ok; j++) {
         if (both[j]->own.scope == &k->bracket)
             ag_keep(both[j]);
@@ -517,7 +528,7 @@ ag_tensor *ag_ctx_saved(ag_ctx *x, int i)
                         ag_ctx_n_saved(x), i);
     if (!x->node)
         return x->saved.items[i];
-    if (!x->rule || !x->rule->values)
+    if (!x->rule || !x->rule->values || x->node->freed)
         return ag__saved_of(x->node, i, x->c->grad_enabled);
     ag_tensor *value = x->rule->values[i];
     return x->c->grad_enabled ? ag__saved_in_graph(x->node, i, value) : value;

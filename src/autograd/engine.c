@@ -55,12 +55,12 @@ typedef struct pass_chunk {
     size_t bytes;
 } pass_chunk;
 
-/* A .grad to be written: g, owned, takes the place of what is there, is added to it, or is its new
- * value. */
+/* A .grad to be written: g takes the place of what is there, is added to it, or is its new value. What
+ * was there stays until the pass ends, since what it owns may call back when it goes. */
 typedef struct pass_write {
     struct pass_write *next;
-    ag_node *accumulator; /* of a leaf; NULL: t retains its gradient */
-    ag_tensor *t, *g;
+    ag_node *accumulator;   /* of a leaf; NULL: t retains its gradient */
+    ag_tensor *t, *g, *old; /* owned */
     enum { WRITE_TAKES, WRITE_ADDS, WRITE_COPIES } how;
 } pass_write;
 
@@ -77,6 +77,13 @@ typedef struct pass_anchor {
     struct pass_anchor *next;
 } pass_anchor;
 
+/* Where an input was in the graph when the pass began. */
+typedef struct {
+    const ag_node *node;
+    int nr;
+    ag_tensor *retains; /* owned; its gradient is retained because of this pass */
+} pass_input;
+
 typedef struct ag__pass {
     struct ag__pass *outer; /* the pass that this one runs inside of */
     ag_context *c;
@@ -88,6 +95,7 @@ typedef struct ag__pass {
     ag_scope bracket;            /* of what rules make */
     ag__visit *visits, *keeping; /* all, and those that keep gradients when they have run */
     pass_anchor *held;
+    pass_input *inputs; /* as many as were asked for */
     pass_write *writes;
     pass_callback *callbacks, **last_callback;
     char *at, *end;     /* the unused rest of the newest chunk */
@@ -552,7 +560,7 @@ static bool pass_plan_write(pass *p, ag_node *accumulator, ag_tensor *t, ag_tens
     pass_write *w = t->meta ? pass_take(p, sizeof *w) : NULL;
     if (!w)
         return false;
-    *w = (pass_write){ .accumulator = accumulator, .t = t };
+    *w = (pass_write){ .accumulator = accumulator };
     const bool stays = accumulator && old && !p->create_graph && !ag__repeats_memory(old);
     if (stays && ag__is_contiguous(old)) {
         w->how = WRITE_ADDS;
@@ -564,7 +572,9 @@ static bool pass_plan_write(pass *p, ag_node *accumulator, ag_tensor *t, ag_tens
     }
     if (!g)
         return false;
+    w->t = ag__tensor_ref(t);
     w->g = ag__tensor_ref(g);
+    w->old = old ? ag__tensor_ref(old) : NULL;
     w->next = p->writes;
     p->writes = w;
     return true;
@@ -593,7 +603,7 @@ static bool pass_plan(pass *p)
 static void pass_commit(pass *p)
 {
     for (pass_write *w = p->writes; w; w = w->next) {
-        ag_tensor *grad = w->t->meta->grad;
+        ag_tensor *grad = w->old;
         if (w->how == WRITE_ADDS)
             pass_add_in_place(grad, w->g);
         else if (w->how == WRITE_COPIES)
@@ -652,6 +662,7 @@ static void pass_begin(pass *p, ag_context *c, const ag__pass_request *r)
     p->ends_at_inputs = r->ends_at_inputs;
     p->visits = p->keeping = NULL;
     p->held = NULL;
+    p->inputs = NULL;
     p->writes = NULL;
     p->callbacks = NULL;
     p->last_callback = &p->callbacks;
@@ -677,8 +688,13 @@ static void pass_end(pass *p, bool ok)
     p->c->passes--;
     if (p->c->recomputed)
         ag__checkpoint_pass_ended(p->c, p->id);
-    for (pass_write *w = p->writes; w; w = w->next)
+    if (p->c->gathering)
+        ag__multi_hook_pass_ended(p->c, p->id);
+    for (pass_write *w = p->writes; w; w = w->next) {
+        ag__tensor_unref(w->old);
         ag__tensor_unref(w->g);
+        ag__tensor_unref(w->t);
+    }
     for (ag__visit *v = ok ? p->keeping : p->visits; v; v = ok ? v->link : v->next)
         for (int j = 0; j < v->n_out; j++)
             ag__tensor_unref(v->grads[j]);
@@ -719,18 +735,43 @@ static bool root_deliver(pass *p, ag_tensor *t, ag_tensor *g)
     return ok && g && pass_deliver(p, &e.node->visit->grads[e.nr], g);
 }
 
-/* Marks the visits of the inputs, before discovery; with results NULL an input that is no leaf
- * retains its gradient. */
+/* Retains the gradient of an input that is no leaf. */
+static bool pass_retain(pass_input *input, ag_tensor *t)
+{
+    if (!t->grad_fn || ag__node_leaf(t->grad_fn) || ag_retains_grad(t))
+        return true;
+    if (!ag_retain_grad(t))
+        return false;
+    input->retains = ag__tensor_ref(t);
+    return true;
+}
+
+/* After a pass that failed gradients are retained as before. */
+static void pass_release_inputs(pass *p, const ag__pass_request *r, bool ok)
+{
+    for (int i = 0; i < r->n_inputs && p->inputs; i++) {
+        if (p->inputs[i].retains && !ok)
+            ag__hooks_forget(p->inputs[i].retains);
+        ag__tensor_unref(p->inputs[i].retains);
+    }
+}
+
+/* Marks the visits of the inputs, before discovery. */
 static bool pass_want_inputs(pass *p, const ag__pass_request *r)
 {
+    const size_t bytes = (size_t)r->n_inputs * sizeof *p->inputs;
+    if (r->n_inputs == 0)
+        return true;
+    if (!(p->inputs = pass_take(p, bytes)))
+        return false;
+    memset(p->inputs, 0, bytes);
     for (int i = 0; i < r->n_inputs; i++) {
-        ag_tensor *t = r->inputs[i];
         ag__edge e;
-        const bool is_leaf = !t->grad_fn || ag__node_leaf(t->grad_fn);
-        if ((!r->results && !is_leaf && !ag_retain_grad(t)) || !ag__gradient_edge(t, &e))
+        if ((!r->results && !pass_retain(&p->inputs[i], r->inputs[i])) ||
+            !ag__gradient_edge(r->inputs[i], &e) || !pass_hold(p, e.node))
             return false;
-        if (!pass_hold(p, e.node))
-            return false;
+        p->inputs[i].node = e.node;
+        p->inputs[i].nr = e.nr;
         e.node->visit->wanted = true;
         if (p->ends_at_inputs)
             e.node->visit->next_edge = e.node->n_in;
@@ -738,19 +779,13 @@ static bool pass_want_inputs(pass *p, const ag__pass_request *r)
     return true;
 }
 
-/* The gradient that reached input t, or NULL. */
-static ag_tensor *pass_found(const pass *p, const ag_tensor *t)
-{
-    const ag_node *n = t->grad_fn ? t->grad_fn : t->meta ? t->meta->accumulator : NULL;
-    const ag__visit *v = n ? pass_visit_of(p, n) : NULL;
-    return v ? v->grads[t->output_nr] : NULL;
-}
-
-/* The result for input t of the request: what reached it, or zeros in its place. *g stays NULL where an
- * unused input is allowed. */
+/* The result for input i: what reached it, or zeros in its place. *g stays NULL where an unused input is
+ * allowed. */
 static bool pass_result(const pass *p, const ag__pass_request *r, int i, ag_tensor **g)
 {
-    *g = pass_found(p, r->inputs[i]);
+    const pass_input *input = &p->inputs[i];
+    const ag__output *o = &ag__node_outputs(input->node)[input->nr];
+    *g = input->node->visit->grads[input->nr];
     if (*g || (r->allow_unused && !r->materialize_grads))
         return true;
     if (!r->materialize_grads)
@@ -758,7 +793,7 @@ static bool pass_result(const pass *p, const ag__pass_request *r, int i, ag_tens
                        "One of the differentiated Tensors appears to not have been used in the "
                        "graph. Set allow_unused=True if this is the desired behavior. [input %d]",
                        i);
-    *g = ag_zeros_like(r->inputs[i]);
+    *g = ag_zeros(p->c, ((ag_ints){ o->shape, o->ndim }), .dtype = (ag_dtype)o->dtype);
     return *g && (!r->create_graph || ag_requires_grad_(*g, true));
 }
 
@@ -791,6 +826,7 @@ bool ag__pass_perform(ag_context *c, const ag__pass_request *r)
         pass_commit(&p);
         ok = pass_call_hooks(&p) && pass_call_back(&p);
     }
+    pass_release_inputs(&p, r, ok);
     pass_end(&p, ok);
     return ok;
 }
@@ -798,14 +834,6 @@ bool ag__pass_perform(ag_context *c, const ag__pass_request *r)
 /* ---- what callbacks ask ---- */
 
 uint64_t ag__pass_running(const ag_context *c) { return c->running ? c->running->id : 0; }
-
-bool ag__pass_is_running(const ag_context *c, uint64_t id)
-{
-    for (const pass *p = c->running; p; p = p->outer)
-        if (p->id == id)
-            return true;
-    return false;
-}
 
 bool ag__node_in_pass(const ag_node *n)
 {

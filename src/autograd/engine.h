@@ -20,6 +20,5 @@ typedef struct {
 bool ag__pass_perform(ag_context *c, const ag__pass_request *request);
 
 uint64_t ag__pass_running(const ag_context *c); /* the number of the innermost pass; 0: none */
-bool ag__pass_is_running(const ag_context *c, uint64_t pass);
 
 #endif

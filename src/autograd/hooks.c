@@ -1,8 +1,6 @@
 /* Registering, calling and removing hooks. See hooks.h. */
 #include "hooks.h"
 
-#include <string.h>
-
 #include "meta.h"
 #include "view.h"
 
@@ -36,17 +34,26 @@ static void hook_free(ag_hook *h)
     ag__free(h->c, h, sizeof *h);
 }
 
+/* Unlinks all that were removed before it frees any: `free_user` may remove others, or be the end of n. */
 static void hook_sweep(ag_node *n)
 {
+    ag_hook *gone = NULL, **last = &gone;
     for (ag_hook **at = &n->extra->hooks, *h; (h = *at);) {
         if (!h->removed) {
             at = &h->next;
             continue;
         }
         *at = h->next;
-        hook_free(h);
+        h->next = NULL;
+        *last = h;
+        last = &h->next;
     }
     n->extra->removed = false;
+    while (gone) {
+        ag_hook *h = gone;
+        gone = h->next;
+        hook_free(h);
+    }
 }
 
 static void hook_remove(ag_hook *h)
@@ -122,13 +129,18 @@ static bool hook_call_list(ag_hook *h, ag_tensor **a, int n, ag_tensor *const *g
     ag_tensor *few[HOOK_FEW], **was = n <= HOOK_FEW ? few : ag__alloc(h->c, bytes);
     if (!was)
         return false;
-    if (n > 0)
-        memcpy(was, a, bytes);
+    for (int i = 0; i < n; i++)
+        was[i] = a[i] ? ag__tensor_ref(a[i]) : NULL;
     if (h->kind == AG_HOOK_BEFORE)
         h->call.before(a, n, h->user);
     else
         h->call.after(a, n, g, h->node->n_out, h->user);
     const bool ok = !ag__failed_since(h->c, failures) && hook_check_all(h, was, a, n);
+    for (int i = 0; i < n; i++) {
+        if (was[i] && was[i] == a[i] && was[i]->refs == 1)
+            ag__lend(was[i]); /* the hook dropped what it left in its place */
+        ag__tensor_unref(was[i]);
+    }
     if (was != few)
         ag__free(h->c, was, bytes);
     return ok;
@@ -149,11 +161,11 @@ static bool hook_call(ag_hook *h, ag_tensor **a, int n, ag_tensor *const *g)
 static bool hooks_call(ag_node *n, ag__hook_kind kind, ag_tensor **a, int count,
                        ag_tensor *const *g)
 {
-    ag_hook *last = ag__hooks_of(n), *h = last;
+    ag_hook *h = ag__hook_find(ag__hooks_of(n), kind), *last = NULL;
+    for (ag_hook *at = h; at; at = ag__hook_find(at->next, kind))
+        last = at; /* which stays where it is: only retained gradients move */
     if (!h)
         return true;
-    while (last->next)
-        last = last->next;
     bool ok = true;
     n->extra->calling++;
     for (;; h = h->next) {

@@ -59,6 +59,8 @@ void ag__meta_free(ag_tensor *t)
 void ag__context_break_rings(ag_context *c)
 {
     ag__context_ref(c);
+    while (c->saved_hooks) /* they may hold a file */
+        ag_saved_hooks_pop(c);
     while (c->rings.next != &c->rings) {
         ag_tensor *t = ((ag__meta *)c->rings.next)->of;
         ag_node *n = t->flags & AG_T_REBASED ? t->grad_fn : NULL;

@@ -1,7 +1,8 @@
 /*
  * A hook for several tensors: a hook at each of them, its parts, and a handle that they own together.
  * The parts write the gradients of one pass into a record of that pass; the first part to be called
- * makes it, and counts how many of the tensors take part.
+ * makes it, and counts how many of the tensors take part. It goes when the pass ends: gradients that
+ * have a graph may lead back to the nodes whose hooks the parts are.
  */
 #include <string.h>
 
@@ -27,8 +28,9 @@ typedef struct multi_hook {
     void (*call)(ag_tensor *const *grads, int n, void *user);
     bool any;
     int n, parts_left;
-    int calling;           /* the hook is being called, */
-    multi_record *records; /* of passes that are under way, and perhaps of some that failed */
+    int calling;                     /* the hook is being called, */
+    multi_record *records;           /* of passes that are under way, and */
+    struct multi_hook *next, **link; /* in the context's list of those that have some */
     multi_part parts[];
 } multi_hook;
 
@@ -37,33 +39,50 @@ static size_t multi_record_bytes(const multi_hook *m)
     return sizeof(multi_record) + (size_t)m->n * sizeof(ag_tensor *);
 }
 
-static void multi_free_record(multi_hook *m, multi_record *r)
+static void multi_enlist(multi_hook *m)
 {
+    multi_hook **list = &m->handle.c->gathering;
+    m->next = *list;
+    m->link = list;
+    if (m->next)
+        m->next->link = &m->next;
+    *list = m;
+}
+
+static void multi_delist(multi_hook *m)
+{
+    *m->link = m->next;
+    if (m->next)
+        m->next->link = m->link;
+}
+
+/* Takes *at out of the list and frees it; m must outlive that. */
+static void multi_free_record(multi_hook *m, multi_record **at)
+{
+    multi_record *r = *at;
+    *at = r->next;
+    if (!m->records)
+        multi_delist(m);
     for (int i = 0; i < m->n; i++)
         ag__tensor_unref(r->grads[i]);
     ag__free(m->handle.c, r, multi_record_bytes(m));
 }
 
-/* The record of the innermost pass; those of passes that are over go. NULL when out of memory. */
+/* The record of the innermost pass. NULL when out of memory. */
 static multi_record *multi_record_of(multi_hook *m)
 {
     ag_context *c = m->handle.c;
-    multi_record *found = NULL;
-    for (multi_record **at = &m->records, *r; (r = *at);) {
-        if (ag__pass_is_running(c, r->pass)) {
-            found = r->pass == ag__pass_running(c) ? r : found;
-            at = &r->next;
-            continue;
-        }
-        *at = r->next;
-        multi_free_record(m, r);
-    }
-    if (found)
-        return found;
-    multi_record *r = ag__alloc(c, multi_record_bytes(m));
+    multi_record *r = m->records;
+    while (r && r->pass != ag__pass_running(c))
+        r = r->next;
+    if (r)
+        return r;
+    r = ag__alloc(c, multi_record_bytes(m));
     if (!r)
         return NULL;
     memset(r, 0, multi_record_bytes(m));
+    if (!m->records)
+        multi_enlist(m);
     r->next = m->records;
     r->pass = ag__pass_running(c);
     for (int i = 0; i < m->n; i++)
@@ -75,14 +94,31 @@ static void multi_unref(multi_hook *m)
 {
     if (m->parts_left > 0 || m->calling > 0)
         return;
-    while (m->records) {
-        multi_record *r = m->records;
-        m->records = r->next;
-        multi_free_record(m, r);
-    }
+    m->handle.removed = true; /* for those who remove it when they are told */
+    while (m->records)
+        multi_free_record(m, &m->records);
     if (m->handle.free_user)
         m->handle.free_user(m->handle.user);
     ag__free(m->handle.c, m, sizeof *m + (size_t)m->n * sizeof *m->parts);
+}
+
+/* A gradient may be the last to hold nodes, and these m: so the list begins anew after each. */
+void ag__multi_hook_pass_ended(ag_context *c, uint64_t pass)
+{
+    for (multi_hook *m = c->gathering; m;) {
+        multi_record **at = &m->records;
+        while (*at && (*at)->pass != pass)
+            at = &(*at)->next;
+        if (!*at) {
+            m = m->next;
+            continue;
+        }
+        m->calling++;
+        multi_free_record(m, at);
+        m->calling--;
+        multi_unref(m);
+        m = c->gathering;
+    }
 }
 
 static ag_tensor *multi_part_call(ag_tensor *grad, void *user)

@@ -94,6 +94,8 @@ static ag_node *node_accumulator(ag_tensor *t)
         n->leaf = t;
     }
     ag__tensor_ref(t);
+    if (t->flags & AG_T_VIEW)
+        ag__view_of(t)->base->flags |= AG_T_HELD;
     return m->accumulator = n;
 }
 

@@ -49,13 +49,13 @@ static bool saved_call_pack(ag__saved_hooks *h, ag_tensor *t, void **packed)
     *packed = h->pack(t, h->user);
     c->writing = writing;
     c->grad_enabled = recording;
-    if (ag__failed_since(c, failures))
-        return false;
-    if (t->storage->version == version)
+    const bool failed = ag__failed_since(c, failures);
+    if (!failed && t->storage->version == version)
         return true;
-    if (h->free_packed)
+    if (h->free_packed && (*packed || !failed))
         h->free_packed(*packed, h->user);
-    return ag_fail(c, AG_ERR_GRAD,
+    return !failed &&
+           ag_fail(c, AG_ERR_GRAD,
                    "A saved tensor pack hook is modifying its input in place. Tensors provided as "
                    "input to pack hook can not be modified by in-place operations as this can lead "
                    "to unexpected side-effects. Please open an issue if you need to perform "
@@ -81,19 +81,27 @@ static bool saved_pack(ag__saved *s, ag__saved_hooks *h, ag_tensor *t)
     return true;
 }
 
-/* Calls unpack outside the graph. The result belongs to a scope; it has the shape and dtype of what
- * was packed, since the rule's kernels rely on them. */
-static ag_tensor *saved_call_unpack(ag_context *c, const ag__packed *p)
+static bool saved_fail_freed(const ag_node *n);
+
+/* Calls unpack for value i of n outside the graph. The result belongs to a scope; it has the shape and
+ * dtype of what was packed, since the rule's kernels rely on them. unpack may run a pass that gives up
+ * what n saved. */
+static ag_tensor *saved_call_unpack(const ag_node *n, int i)
 {
+    ag_context *c = n->c;
+    const ag__packed *p = ag__node_saved(n)[i].packed;
     const unsigned failures = c->failures;
     const bool recording = c->grad_enabled;
+    ag__saved_hooks *hooks = p->hooks;
+    hooks->refs++;
+    c->grad_enabled = false;
+    ag_tensor *t = hooks->unpack(p->packed, hooks->user);
+    c->grad_enabled = recording;
+    ag__saved_hooks_unref(c, hooks);
+    if (ag__failed_since(c, failures) || (n->freed && !saved_fail_freed(n)))
+        return NULL;
     const ag_ints shape = { p->shape, p->ndim };
     ag__shape_text a, b;
-    c->grad_enabled = false;
-    ag_tensor *t = p->hooks->unpack(p->packed, p->hooks->user);
-    c->grad_enabled = recording;
-    if (ag__failed_since(c, failures))
-        return NULL;
     if (!t || t->c != c)
         return ag__fail(c, AG_ERR_VALUE,
                         "Output of saved tensor unpack_hook expected to be a Tensor but got %s",
@@ -111,8 +119,8 @@ bool ag__saved_unpack(const ag_node *n, ag_tensor **values)
 {
     const ag__saved *s = ag__node_saved(n);
     for (int i = 0; i < n->n_saved; i++) {
-        values[i] = s[i].is_packed ? saved_call_unpack(n->c, s[i].packed) : s[i].tensor;
-        if (s[i].is_packed && !values[i])
+        values[i] = s[i].is_packed ? saved_call_unpack(n, i) : s[i].tensor;
+        if (!values[i] && (s[i].is_packed || n->freed))
             return false;
     }
     return true;
@@ -146,16 +154,16 @@ bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
     ag_tensor *kept = saved_keep(t, kind);
     if (!kept)
         return false;
+    if (kept == t) { /* hooks may keep it too */
+        t->flags |= AG_T_HELD;
+        if (t->flags & AG_T_VIEW)
+            ag__view_of(t)->base->flags |= AG_T_HELD;
+    }
     ag__saved_hooks *hooks = t->c->saved_hooks;
     if (AG_UNLIKELY(hooks != NULL) && hooks->pack && !(t->flags & AG_T_NUMBER)) {
         const bool ok = saved_pack(s, hooks, kept);
         ag__tensor_unref(kept);
         return ok;
-    }
-    if (kept == t) {
-        t->flags |= AG_T_HELD;
-        if (t->flags & AG_T_VIEW)
-            ag__view_of(t)->base->flags |= AG_T_HELD;
     }
     s->tensor = kept;
     s->version = kept->storage->version;
@@ -350,7 +358,7 @@ ag_tensor *ag__saved_of(ag_node *n, int i, bool in_graph)
         n->freed ? saved_fail_freed(n) : saved_fail_changed(n, s);
         return NULL;
     }
-    ag_tensor *value = s->is_packed ? saved_call_unpack(n->c, s->packed) : s->tensor;
+    ag_tensor *value = s->is_packed ? saved_call_unpack(n, i) : s->tensor;
     if (value && value->flags & AG_T_NUMBER) /* shared: see ops/number.c */
         return ag__give(ag__contiguous_copy(value, (ag_dtype)value->dtype));
     return ag__lend(in_graph ? ag__saved_in_graph(n, i, value) : value);
@@ -359,6 +367,41 @@ ag_tensor *ag__saved_of(ag_node *n, int i, bool in_graph)
 ag_tensor *ag_node_saved(ag_node *n, int i)
 {
     return saved_entry(n, "ag_node_saved", i) ? ag__saved_of(n, i, true) : NULL;
+}
+
+static bool saved_may_set_hooks(const ag_node *n, const ag__saved *s)
+{
+    if (n->freed)
+        return ag_fail(n->c, AG_ERR_GRAD,
+                       "Calling register_hooks on a saved tensor after it has been freed. Saved "
+                       "intermediate values of the graph are freed when you call .backward() or "
+                       "autograd.grad(). Specify retain_graph=True if you need to backward through "
+                       "the graph a second time or if you need to access saved variables after "
+                       "calling backward.");
+    return !s->is_packed ||
+           ag_fail(n->c, AG_ERR_GRAD,
+                   "Calling register_hooks on a saved tensor whose hooks have already been set. "
+                   "Hint: only one pair of hooks is allowed at a time.");
+}
+
+/* The value of entry s goes through h, unless pack itself gave it up or packed it. */
+static bool saved_repack(ag_node *n, ag__saved *s, ag__saved_hooks *h)
+{
+    ag__saved packed = { 0 };
+    ag_tensor *t = ag__tensor_ref(s->tensor);
+    bool ok = saved_pack(&packed, h, t);
+    if (ok && !saved_may_set_hooks(n, s)) {
+        saved_free_packed(n->c, packed.packed);
+        ok = false;
+    }
+    if (ok) {
+        s->packed = packed.packed;
+        s->is_packed = n->packed = true;
+        n->c->saved_bytes -= t->storage->bytes;
+        ag__tensor_unref(t);
+    }
+    ag__tensor_unref(t);
+    return ok;
 }
 
 bool(ag_node_saved_set_hooks)(ag_node *n, int i, void *(*pack)(ag_tensor *t, void *user),
@@ -370,17 +413,8 @@ bool(ag_node_saved_set_hooks)(ag_node *n, int i, void *(*pack)(ag_tensor *t, voi
         return false;
     if (!pack || !unpack)
         return ag_fail(n->c, AG_ERR_VALUE, "ag_node_saved_set_hooks: pack or unpack is NULL");
-    if (n->freed)
-        return ag_fail(n->c, AG_ERR_GRAD,
-                       "Calling register_hooks on a saved tensor after it has been freed. Saved "
-                       "intermediate values of the graph are freed when you call .backward() or "
-                       "autograd.grad(). Specify retain_graph=True if you need to backward through "
-                       "the graph a second time or if you need to access saved variables after "
-                       "calling backward.");
-    if (s->is_packed)
-        return ag_fail(n->c, AG_ERR_GRAD,
-                       "Calling register_hooks on a saved tensor whose hooks have already been "
-                       "set. Hint: only one pair of hooks is allowed at a time.");
+    if (!saved_may_set_hooks(n, s))
+        return false;
     if (!s->tensor)
         return ag_fail(n->c, AG_ERR_GRAD,
                        "Calling register_hooks on a saved tensor with value None is forbidden");
@@ -392,13 +426,9 @@ bool(ag_node_saved_set_hooks)(ag_node *n, int i, void *(*pack)(ag_tensor *t, voi
                             .unpack = unpack,
                             .free_packed = options ? options->free_packed : NULL,
                             .user = user };
-    ag_tensor *t = s->tensor;
-    const bool ok = saved_pack(s, h, t);
+    ag__node_ref(n);
+    const bool ok = saved_repack(n, s, h);
     ag__saved_hooks_unref(n->c, h);
-    if (!ok)
-        return false;
-    n->packed = true;
-    n->c->saved_bytes -= t->storage->bytes;
-    ag__tensor_unref(t);
-    return true;
+    ag__node_unref(n);
+    return ok;
 }

@@ -59,13 +59,15 @@ ag_scope *ag_scope_begin(ag_context *c)
     return s;
 }
 
-/* Ends the innermost scope. */
+/* Ends the innermost scope. What dies in it may call back, and find a bracket there. */
 static void scope_close(ag_context *c)
 {
     ag_scope *s = c->scope;
+    const bool bracket = s->bracket;
+    s->bracket = true;
     ag__scope_drain(s);
     c->scope = s->parent;
-    if (s->bracket)
+    if (bracket)
         return;
     s->parent = c->spare;
     c->spare = s;
