@@ -449,13 +449,32 @@ static void t_the_first_error_stays(ag_context *unused)
     CHECK(first && cleared);
 }
 
+/* A gradient may have a gradient, and so on: freeing them takes no C stack. */
+static void t_a_chain_of_gradients(ag_context *c)
+{
+    const int n = harness_faults() ? 10 : 300000;
+    const int64_t before = stats_of(c).tensors;
+    AG_SCOPE (c) {
+        ag_tensor *last = ag_scalar(c, 0);
+        for (int i = 0; i < n; i++) {
+            ag_tensor *next = ag_scalar(c, i);
+            CHECK(last && next && ag_set_grad(next, last));
+            ag_drop(last);
+            last = next;
+        }
+        CHECK_INT(stats_of(c).tensors, before + n + 1);
+    }
+    CHECK_INT(stats_of(c).tensors, before);
+}
+
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_a_scope_takes_its_tensors_along), TEST(t_ending_a_scope_ends_those_inside),
-               TEST(t_a_scope_may_end_twice), TEST(t_keep_moves_one_scope_outwards),
-               TEST(t_drop_gives_up_at_once), TEST(t_a_graph_outlives_the_scope_of_its_parts),
-               TEST(t_retain_goes_beyond_scopes), TEST(t_blocks_end_on_every_way_out),
-               TEST(t_closing_ends_everything), TEST(t_retained_tensors_outlive_their_context),
+    return RUN(TEST(t_a_chain_of_gradients), TEST(t_a_scope_takes_its_tensors_along),
+               TEST(t_ending_a_scope_ends_those_inside), TEST(t_a_scope_may_end_twice),
+               TEST(t_keep_moves_one_scope_outwards), TEST(t_drop_gives_up_at_once),
+               TEST(t_a_graph_outlives_the_scope_of_its_parts), TEST(t_retain_goes_beyond_scopes),
+               TEST(t_blocks_end_on_every_way_out), TEST(t_closing_ends_everything),
+               TEST(t_retained_tensors_outlive_their_context),
                TEST(t_borrowed_memory_is_given_back_once),
                TEST(t_borrowing_that_fails_calls_nothing),
                TEST(t_shared_values_are_the_same_values), TEST(t_every_byte_of_a_tensor_comes_back),

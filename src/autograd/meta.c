@@ -43,17 +43,20 @@ void ag__meta_enlist(ag_tensor *t)
     meta_list(t);
 }
 
-void ag__meta_free(ag_tensor *t)
+ag_tensor *ag__meta_free(ag_tensor *t)
 {
     ag__meta *m = t->meta;
+    ag_tensor *grad = m->grad;
     ag__hooks_forget(t);
     t->flags &= (uint8_t)~AG_T_REBASED;
-    ag__meta_set_grad(t, NULL);
+    m->grad = NULL;
+    meta_list(t);
     if (m->accumulator)
         ag__node_free_accumulator(m->accumulator);
     ag__free(t->c, m->name, m->name_bytes);
     ag__free(t->c, m, sizeof *m);
     t->meta = NULL;
+    return grad;
 }
 
 void ag__context_break_rings(ag_context *c)

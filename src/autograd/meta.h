@@ -22,7 +22,8 @@ typedef struct ag__meta {
 } ag__meta;
 
 ag__meta *ag__meta_of(ag_tensor *t); /* makes it; NULL when out of memory */
-void ag__meta_free(ag_tensor *t);
+/* t dies; gives its gradient, with the reference, or NULL. */
+ag_tensor *ag__meta_free(ag_tensor *t);
 /* Replaces the gradient; takes one reference to grad (which may be NULL). */
 void ag__meta_set_grad(ag_tensor *t, ag_tensor *grad);
 /* t, which has its record, may be in a ring through its grad_fn. */

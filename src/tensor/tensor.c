@@ -180,18 +180,16 @@ ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype)
     return t;
 }
 
-/* Only a base can be held by its views, and it has none itself: this goes no deeper than once. */
-void ag__tensor_unref(ag_tensor *t)
+/* Nobody refers to t any more. Gives its gradient, which loses a reference: chains of gradients take no
+ * C stack. Only a base can be held by its views, and it has none itself. */
+static ag_tensor *tensor_free(ag_tensor *t)
 {
-    if (!t || --t->refs > 0)
-        return;
     ag_context *c = t->c;
     ag_node *grad_fn = t->grad_fn;
     ag__storage *s = t->storage;
     const ag__view *view = ag__view_of(t);
     ag_tensor *base = view ? view->base : NULL;
-    if (t->meta)
-        ag__meta_free(t);
+    ag_tensor *grad = t->meta ? ag__meta_free(t) : NULL;
     if (s != tensor_own_storage(t)) /* otherwise t goes with it */
         ag__free(c, t, tensor_bytes(t->ndim) + (view ? sizeof *view : 0));
     storage_unref(c, s);
@@ -199,6 +197,13 @@ void ag__tensor_unref(ag_tensor *t)
     ag__node_unref(grad_fn);
     ag__tensor_unref(base);
     ag__context_unref(c);
+    return grad;
+}
+
+void ag__tensor_unref(ag_tensor *t)
+{
+    while (t && --t->refs <= 0)
+        t = tensor_free(t);
 }
 
 void ag__owned_release(ag__owned *o)
