@@ -103,11 +103,11 @@ static void multi_unref(multi_hook *m)
 }
 
 /* A gradient may be the last to hold nodes, and these m: so the list begins anew after each. */
-void ag__multi_hook_pass_ended(ag_context *c, uint64_t pass)
+void ag__multi_hook_pass_ended(ag_context *c, uint64_t ended)
 {
     for (multi_hook *m = c->gathering; m;) {
         multi_record **at = &m->records;
-        while (*at && (*at)->pass != pass)
+        while (*at && (*at)->pass != ended)
             at = &(*at)->next;
         if (!*at) {
             m = m->next;
