@@ -52,7 +52,7 @@ struct ag_tensor {
 };
 
 /* How a view came about, which decides what a write into it means. A view of a view is of its own
- * kind, or where that is plain of the other's. */
+ * kind, or where that is plain of the other's; inference mode stays, except behind a custom function. */
 typedef enum {
     AG_VIEW_PLAIN,
     AG_VIEW_CUSTOM,      /* made in a custom function, or an operand returned by one as it was */
