@@ -116,6 +116,35 @@ static void t_unreachable_inputs_run_nothing(ag_context *c)
     CHECK(!ag_grad_of(y));
 }
 
+/* What a leaf wants is asked when a pass comes to it. */
+static void t_leaves_that_want_no_gradient_any_more(ag_context *c)
+{
+    ag_tensor *x = vector(c, 2, 3), *w = vector(c, 2, 1), *y = ag_sum(ag_mul(x, w));
+    counter n = { 0 };
+    CHECK(y && ag_register_hook(x, count, &n) && ag_requires_grad_(x, false));
+    CHECK(ag_backward(y, .retain_graph = true));
+    CHECK(!ag_grad_of(x) && n.calls == 1);
+    CHECK_VALUES(ag_grad_of(w), AG_SHAPE(2), AG_VALUES(3, 3), 0);
+    ag_tensor *g;
+    CHECK_ERROR(ag_grad(&y, 1, &x, 1, &g, .retain_graph = true), AG_ERR_GRAD,
+                "One of the differentiated Tensors does not require grad");
+    CHECK(ag_requires_grad_(x, true) && ag_backward(y, .retain_graph = true));
+    CHECK_VALUES(ag_grad_of(x), AG_SHAPE(2), AG_VALUES(1, 1), 0);
+    CHECK(ag_detach_(x) && ag_backward(y, .retain_graph = true));
+    CHECK_VALUES(ag_grad_of(x), AG_SHAPE(2), AG_VALUES(1, 1), 0);
+}
+
+static void t_leaves_that_became_results(ag_context *c)
+{
+    ag_tensor *x = vector(c, 2, 3), *w = vector(c, 2, 1), *y = ag_sum(ag_mul(x, 2));
+    CHECK(y && w && ag_requires_grad_(x, false) && ag_add_(x, w));
+    CHECK(!ag_is_leaf(x));
+    CHECK_ERROR(ag_backward(y, .retain_graph = true), AG_ERR_GRAD,
+                "leaf variable has been moved into the graph interior");
+    CHECK(!ag_grad_of(x) && ag_backward(ag_sum(x)));
+    CHECK_VALUES(ag_grad_of(w), AG_SHAPE(2), AG_VALUES(1, 1), 0);
+}
+
 static void t_places_before_and_after_a_write(ag_context *c)
 {
     ag_tensor *x = ag_clone(vector(c, 2, 1)), *old = ag_gradient_edge(x), *g[2];
@@ -813,11 +842,13 @@ static void t_looking_at_values_of_a_checkpoint(ag_context *c)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_copy_slices_run_what_is_wanted), TEST(t_copy_slices_do_not_look_behind),
-               TEST(t_unreachable_inputs_run_nothing), TEST(t_places_before_and_after_a_write),
-               TEST(t_passes_in_two_steps), TEST(t_gradients_in_shards),
-               TEST(t_long_branches_do_not_share_buffers), TEST(t_nothing_to_sum_is_zero),
-               TEST(t_three_derivatives_of_a_product), TEST(t_indices_are_outside_the_graph),
-               TEST(t_hooks_before_and_after_writes), TEST(t_retained_gradients_follow_writes),
+               TEST(t_unreachable_inputs_run_nothing),
+               TEST(t_leaves_that_want_no_gradient_any_more), TEST(t_leaves_that_became_results),
+               TEST(t_places_before_and_after_a_write), TEST(t_passes_in_two_steps),
+               TEST(t_gradients_in_shards), TEST(t_long_branches_do_not_share_buffers),
+               TEST(t_nothing_to_sum_is_zero), TEST(t_three_derivatives_of_a_product),
+               TEST(t_indices_are_outside_the_graph), TEST(t_hooks_before_and_after_writes),
+               TEST(t_retained_gradients_follow_writes),
                TEST(t_retained_gradients_of_written_bases_and_views),
                TEST(t_one_of_two_results_is_written), TEST(t_hooks_of_parts),
                TEST(t_two_parts_as_inputs), TEST(t_hooks_of_returned_leaves),

@@ -411,6 +411,25 @@ static void t_views_of_views_made_in_other_modes(ag_context *c)
                 "is a view of a view which was created in inference mode");
 }
 
+/* Tensors made in inference mode have no graph that could ask for a base. */
+static void t_views_of_inference_tensors_have_no_base(ag_context *c)
+{
+    ag_tensor *x = NULL, *inside = NULL, *outside, *p[2];
+    AG_INFERENCE_MODE (c)
+        CHECK((x = vector(c, 2, 1)) && (inside = ag_view(x, AG_SHAPE(2, 1))));
+    CHECK((outside = ag_select(x, 0, 1)));
+    CHECK_INT(ag_unbind(x, 0, p, 2), 2);
+    ag_tensor *views[] = { inside, outside, p[0], p[1] };
+    for (int i = 0; i < 4; i++) {
+        CHECK(ag_is_inference(views[i]) && !ag_is_view(views[i]) && !ag_base_of(views[i]));
+        CHECK_ERROR(ag_add_(views[i], 1), AG_ERR_GRAD,
+                    "Inplace update to inference tensor outside InferenceMode is not allowed.");
+    }
+    AG_INFERENCE_MODE (c)
+        CHECK(ag_add_(outside, 1));
+    CHECK_VALUES(x, AG_SHAPE(2), AG_VALUES(1, 2), 0); /* they share its values all the same */
+}
+
 /* What a view was made in stays with the views of it. */
 static void t_modes_of_views_are_handed_on(ag_context *c)
 {
@@ -710,6 +729,7 @@ int main(int argc, char **argv)
                TEST(t_many_views_of_one_call_are_not_written), TEST(t_many_views_of_plain_tensors),
                TEST(t_parts_that_are_not_used), TEST(t_views_of_views_made_in_other_modes),
                TEST(t_modes_of_views_are_handed_on),
+               TEST(t_views_of_inference_tensors_have_no_base),
                TEST(t_views_made_by_functions_are_not_written),
                TEST(t_views_made_by_functions_of_plain_tensors),
                TEST(t_plain_operands_that_are_returned),
