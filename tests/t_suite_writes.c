@@ -352,6 +352,23 @@ static void t_a_stale_view_looked_at_without_grad(ag_context *c)
     CHECK_VALUES(ag_grad_of(a), AG_SHAPE(3, 1), AG_VALUES(0, 2, 2), 0);
 }
 
+/* The base leaves the graph and is written: its views depend on nothing any more. */
+static void t_views_of_written_bases_outside_the_graph(ag_context *c)
+{
+    ag_tensor *x = leaf(c, 3, 1), *v = ag_view(x, AG_SHAPE(3)), *ones = vector(c, 3, 1), *g;
+    CHECK(v && ones && ag_detach_(x) && ag_exp_(x));
+    CHECK(ag_requires_grad(v) && !ag_is_leaf(v));
+    CHECK_TEXT(name(v), "AsStridedBackward0");
+    CHECK(!ag_node_next(ag_grad_fn(v), 0, NULL));
+    CHECK(ag_backward(v, .gradient = ones));
+    ag_tensor *y = ag_sum(ag_mul(v, v));
+    CHECK(y && ag_grad(&y, 1, &v, 1, &g, .create_graph = true));
+    CHECK_VALUES(g, AG_SHAPE(3), AG_VALUES(2 * exp(1), 2 * exp(2), 2 * exp(3)), 1e-15);
+    CHECK(ag_backward(y) && !ag_grad_of(x) && !ag_grad_of(v));
+    CHECK(ag_requires_grad_(x, true)); /* a leaf again, which v does not lead to */
+    CHECK(ag_backward(ag_sum(ag_mul(v, 2))) && !ag_grad_of(x));
+}
+
 static void t_many_views_of_one_call_are_not_written(ag_context *c)
 {
     ag_tensor *b = ag_mul(square(c, 3, 1), 2), *p[3], *q[3];
@@ -726,6 +743,7 @@ int main(int argc, char **argv)
                TEST(t_a_view_makes_its_base_require_grad),
                TEST(t_a_base_makes_its_views_require_grad),
                TEST(t_a_stale_view_looked_at_without_grad),
+               TEST(t_views_of_written_bases_outside_the_graph),
                TEST(t_many_views_of_one_call_are_not_written), TEST(t_many_views_of_plain_tensors),
                TEST(t_parts_that_are_not_used), TEST(t_views_of_views_made_in_other_modes),
                TEST(t_modes_of_views_are_handed_on),
