@@ -339,8 +339,8 @@ AG_API bool ag_anomaly_enabled(ag_context *c);
  *      is good until it is removed or the tensor and the graph it was registered on are gone. ---- */
 
 typedef struct ag_hook ag_hook;
-/* The gradient of t is known: returns another in its place, or NULL to keep it. It belongs to the
- * grad_fn that t has now. */
+/* The gradient of t is known (NULL when it is undefined, as of results that were not used): returns
+ * another in its place, or NULL to keep it. It belongs to the grad_fn that t has now. */
 AG_API ag_hook *ag_register_hook(ag_tensor *t, ag_tensor *(*hook)(ag_tensor *grad, void *user),
                                  void *user);
 /* leaf.grad was written. */

@@ -318,15 +318,16 @@ static ag_tensor *custom_result(custom_call *k, int j)
     ag__geometry g;
     if (custom_has(&k->x->dirty, t))
         return t;
-    if (k->graph && custom_find(k->in, k->x->n, t) >= 0) {
+    if ((k->graph || !ag__wants_grad(t)) && custom_find(k->in, k->x->n, t) >= 0) {
         ag__geometry_of(t, &g);
         return ag__give(ag__tensor_view(t, &g, AG_VIEW_CUSTOM));
     }
     const bool mine = t->own.scope == &k->bracket && !ag__wants_grad(t) && !t->grad_fn;
     if (!mine)
         return ag__give(ag__tensor_alias(t));
-    if (k->graph && t->flags & AG_T_VIEW)
-        ag__view_of(t)->kind = k->differentiable > 1 ? AG_VIEW_ONE_OF_MANY : AG_VIEW_CUSTOM;
+    if (t->flags & AG_T_VIEW)
+        ag__view_of(t)->kind =
+            k->graph && k->differentiable > 1 ? AG_VIEW_ONE_OF_MANY : AG_VIEW_CUSTOM;
     return t;
 }
 

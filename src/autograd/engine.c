@@ -589,7 +589,11 @@ static bool pass_plan_visit(pass *p, ag__visit *v)
         if (v->grads[h->nr] && !pass_plan_write(p, NULL, h->retains, v->grads[h->nr]))
             return false;
     const bool accumulates = leaf && p->accumulates && v->grads[0] && (p->all || v->wanted);
-    return !accumulates || pass_plan_write(p, v->node, leaf, v->grads[0]);
+    if (!accumulates || !ag__wants_grad(leaf)) /* it may have changed its mind since */
+        return true;
+    return leaf->grad_fn
+               ? ag_fail(p->c, AG_ERR_GRAD, "leaf variable has been moved into the graph interior")
+               : pass_plan_write(p, v->node, leaf, v->grads[0]);
 }
 
 static bool pass_plan(pass *p)

@@ -58,11 +58,13 @@ static ag__view_kind op_view_kind(const ag__op *op, const ag_context *c)
                               : AG_VIEW_PLAIN;
 }
 
+/* Views of inference tensors are not tracked: no graph will ever ask for their base. */
 static ag_tensor *op_result(const ag__call *call, const ag__geometry *g)
 {
-    if (call->op->is_view)
+    const bool tracked = call->op->is_view && !(call->in[0]->flags & AG_T_INFERENCE);
+    if (tracked)
         return ag__tensor_view(call->in[0], g, op_view_kind(call->op, call->c));
-    if (call->op->is_hidden_view)
+    if (call->op->is_view || call->op->is_hidden_view)
         return ag__tensor_window(call->in[0], g);
     return ag__tensor_new(call->c, g->dtype, g->ndim, g->shape);
 }

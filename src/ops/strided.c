@@ -203,7 +203,7 @@ static bool as_strided_infer(const ag__call *call, ag__geometry *out)
 /* See Note [as_strided]. A place that only the view reaches is read by nobody; its count is 0. */
 static bool as_strided_vjp(ag__rule *r)
 {
-    if (!ag__wants(r, 0)) /* as of a stale view whose base has left the graph */
+    if (!ag__wants(r, 0)) /* a view of a base that has left the graph */
         return true;
     const ag_tensor *g = r->g[0];
     const ag_ints shape = ag__in_shape(r, 0);

@@ -145,6 +145,12 @@ ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g)
     return v;
 }
 
+static uint8_t tensor_view_kind(const ag__view *of, ag__view_kind kind)
+{
+    const bool stays = of && of->kind == AG_VIEW_INFERENCE && kind != AG_VIEW_CUSTOM;
+    return of && (stays || kind == AG_VIEW_PLAIN) ? of->kind : (uint8_t)kind;
+}
+
 ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g, ag__view_kind kind)
 {
     const ag__view *of = ag__view_of(t);
@@ -155,7 +161,7 @@ ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g, ag__view_kind ki
     v->flags |= AG_T_VIEW;
     *ag__view_of(v) = (ag__view){ .base = ag__tensor_ref(of ? of->base : t),
                                   .version = t->storage->version,
-                                  .kind = of && kind == AG_VIEW_PLAIN ? of->kind : (uint8_t)kind };
+                                  .kind = tensor_view_kind(of, kind) };
     return v;
 }
 
@@ -200,10 +206,11 @@ static ag_tensor *tensor_free(ag_tensor *t)
     return grad;
 }
 
-void ag__tensor_unref(ag_tensor *t)
+void ag__tensor_free(ag_tensor *t)
 {
-    while (t && --t->refs <= 0)
+    do
         t = tensor_free(t);
+    while (t && --t->refs <= 0);
 }
 
 void ag__owned_release(ag__owned *o)

@@ -52,7 +52,7 @@ struct ag_tensor {
 };
 
 /* How a view came about, which decides what a write into it means. A view of a view is of its own
- * kind, or where that is plain of the other's. */
+ * kind, or where that is plain of the other's; inference mode stays, except behind a custom function. */
 typedef enum {
     AG_VIEW_PLAIN,
     AG_VIEW_CUSTOM,      /* made in a custom function, or an operand returned by one as it was */
@@ -101,7 +101,12 @@ ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g); /* likewise, 
 ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g,
                            ag__view_kind kind);                        /* has a base */
 ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype); /* 0-dim AG_T_NUMBER */
-void ag__tensor_unref(ag_tensor *t);                                   /* NULL is fine */
+void ag__tensor_free(ag_tensor *t);               /* nobody refers to t any more */
+static inline void ag__tensor_unref(ag_tensor *t) /* NULL is fine */
+{
+    if (t && --t->refs <= 0)
+        ag__tensor_free(t);
+}
 static inline ag_tensor *ag__tensor_ref(ag_tensor *t)
 {
     t->refs++;
