@@ -34,22 +34,10 @@ static bool backward_check_root(ag_context *c, ag_tensor *t, int i, ag_tensor *g
     return true;
 }
 
-/* The context of the first tensor that is there. */
-static ag_context *backward_context(ag_tensor *const *tensors, int n)
-{
-    for (int i = 0; tensors && i < n; i++)
-        if (tensors[i])
-            return tensors[i]->c;
-    return NULL;
-}
-
 static bool backward_check_inputs(ag_context *c, const char *op, ag_tensor *const *inputs, int n)
 {
     for (int i = 0; i < n; i++) {
-        if (!inputs[i] || inputs[i]->c != c)
-            return ag_fail(c, AG_ERR_VALUE, "%s: input %d is %s", op, i,
-                           inputs[i] ? "of another context" : "NULL");
-        if (!ag__fresh(inputs[i]))
+        if (!ag__list_check(c, op, "input", i, inputs[i]) || !ag__fresh(inputs[i]))
             return false;
         if (!ag__wants_grad(inputs[i]))
             return ag_fail(c, AG_ERR_GRAD,
@@ -62,7 +50,7 @@ bool(ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_op
 {
     static const ag_backward_all_options none = { .size = sizeof none };
     const ag_backward_all_options *o = options ? options : &none;
-    ag_context *c = backward_context(tensors, n);
+    ag_context *c = ag__list_context(tensors, n);
     if (!c)
         return false;
     if (o->inputs && o->n_inputs <= 0)
@@ -109,7 +97,7 @@ bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs
 {
     static const ag_grad_options none = { .size = sizeof none };
     const ag_grad_options *o = options ? options : &none;
-    ag_context *c = backward_context(outputs, n_outputs);
+    ag_context *c = ag__list_context(outputs, n_outputs);
     if (!c)
         return false;
     if (!inputs || n_inputs <= 0 || !results)

@@ -182,9 +182,7 @@ static bool batched_run(batched_state *b, ag_tensor **results)
 bool ag__grad_batched(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs,
                       int n_inputs, ag_tensor **results, const ag_grad_options *o)
 {
-    ag_context *c = NULL;
-    for (int j = 0; j < n_outputs && !c; j++)
-        c = outputs[j] ? outputs[j]->c : NULL;
+    ag_context *c = ag__list_context(outputs, n_outputs);
     batched_state b = { .c = c,
                         .outputs = outputs,
                         .inputs = inputs,

@@ -1,8 +1,6 @@
 /* See capture.h. */
 #include "capture.h"
 
-#include <string.h>
-
 /* The walk: nodes whose edges are yet to be looked at. Nodes that were made since `first` belong to no
  * pass yet, so a number of a pass marks those that were seen. */
 typedef struct {
@@ -12,18 +10,6 @@ typedef struct {
     ag_node **stack;
     int n, room;
 } capture_walk;
-
-/* A block of `room` pointers with the first n of `old`, which had old_room of them and is freed. */
-static void *capture_grow(ag_context *c, void *old, int n, int old_room, int room)
-{
-    void *bigger = ag__alloc(c, (size_t)room * sizeof(void *));
-    if (!bigger)
-        return NULL;
-    if (n)
-        memcpy(bigger, old, (size_t)n * sizeof(void *));
-    ag__free(c, old, (size_t)old_room * sizeof(void *));
-    return bigger;
-}
 
 bool ag__same_place(ag_tensor *a, ag_tensor *b)
 {
@@ -40,14 +26,10 @@ static bool capture_add(ag__captures *k, const ag__edge *e)
     for (int i = 0; i < k->n; i++)
         if (k->places[i]->grad_fn == e->node && k->places[i]->output_nr == e->nr)
             return true;
-    if (k->n == k->room) {
-        const int room = k->room ? 2 * k->room : 8;
-        ag_tensor **bigger = capture_grow(c, k->places, k->n, k->room, room);
-        if (!bigger)
-            return false;
-        k->places = bigger;
-        k->room = room;
-    }
+    ag_tensor **places = ag__make_room(c, k->places, k->n, &k->room, 8, sizeof *places);
+    if (!places)
+        return false;
+    k->places = places;
     ag_tensor *stand_in = ag_node_edge(e->node, e->nr);
     if (!stand_in)
         return false;
@@ -61,14 +43,10 @@ static bool capture_visit(capture_walk *w, const ag__edge *e)
         return true;
     if (e->node->seq < w->first || ag__node_leaf(e->node))
         return capture_add(w->found, e);
-    if (w->n == w->room) {
-        const int room = w->room ? 2 * w->room : 64;
-        ag_node **bigger = capture_grow(w->c, w->stack, w->n, w->room, room);
-        if (!bigger)
-            return false;
-        w->stack = bigger;
-        w->room = room;
-    }
+    ag_node **stack = ag__make_room(w->c, w->stack, w->n, &w->room, 64, sizeof *stack);
+    if (!stack)
+        return false;
+    w->stack = stack;
     e->node->pass = w->mark;
     w->stack[w->n++] = e->node;
     return true;

@@ -15,8 +15,6 @@
  * them. So the inputs of a checkpoint within another one are values of the outer one, and asking for
  * them makes that run again first.
  */
-#include "checkpoint.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +33,8 @@ typedef struct {
 } checkpoint_place;
 
 /* One call of ag_checkpoint; it lives as long as the places do. */
-typedef struct ag__checkpoint {
+typedef struct {
+    ag__pass_watch watch; /* must be first; while there are values */
     ag_context *c;
     ag_fn fn;
     void *user;
@@ -51,7 +50,6 @@ typedef struct ag__checkpoint {
     int seen;      /* values of the second run so far */
     bool stopped;  /* they were enough */
     bool unequal;  /* there may be others than in the first run: a pass ran inside it */
-    struct ag__checkpoint *next, **link; /* in the context's list of those that hold values */
 } checkpoint;
 
 static const ag__op checkpoint_inputs = { .name = "checkpoint",
@@ -74,33 +72,16 @@ static void checkpoint_drop_values(checkpoint *p)
         ag__tensor_unref(place->value);
         place->value = NULL;
     }
-    if (!p->link)
-        return;
-    *p->link = p->next;
-    if (p->next)
-        p->next->link = p->link;
-    p->link = NULL;
+    ag__pass_unwatch(&p->watch);
 }
 
-static void checkpoint_enlist(checkpoint *p)
+static bool checkpoint_pass_ended(ag__pass_watch *watch, uint64_t pass)
 {
-    checkpoint **list = &p->c->recomputed;
-    if (p->link)
-        return;
-    p->next = *list;
-    p->link = list;
-    if (p->next)
-        p->next->link = &p->next;
-    *list = p;
-}
-
-void ag__checkpoint_pass_ended(ag_context *c, uint64_t pass)
-{
-    for (checkpoint *p = c->recomputed, *next; p; p = next) {
-        next = p->next;
-        if (p->pass == pass)
-            checkpoint_drop_values(p);
-    }
+    checkpoint *p = (checkpoint *)watch;
+    if (p->pass != pass)
+        return false;
+    checkpoint_drop_values(p);
+    return true;
 }
 
 static bool checkpoint_put(checkpoint_place *place, ag_tensor *t)
@@ -113,22 +94,6 @@ static bool checkpoint_put(checkpoint_place *place, ag_tensor *t)
 
 /* ---- the first run ---- */
 
-static bool checkpoint_has_room(checkpoint *p)
-{
-    if (p->n_places < p->room)
-        return true;
-    const int room = p->room ? 2 * p->room : 8;
-    checkpoint_place **bigger = ag__alloc(p->c, (size_t)room * sizeof *bigger);
-    if (!bigger)
-        return false;
-    if (p->n_places)
-        memcpy(bigger, p->places, (size_t)p->n_places * sizeof *bigger);
-    ag__free(p->c, p->places, (size_t)p->room * sizeof *bigger);
-    p->places = bigger;
-    p->room = room;
-    return true;
-}
-
 static bool checkpoint_keeps(const checkpoint *p)
 {
     return p->options.policy && p->options.policy(ag_node_name(p->c->saving), p->user) == AG_SAVE;
@@ -137,8 +102,12 @@ static bool checkpoint_keeps(const checkpoint *p)
 static void *checkpoint_pack(ag_tensor *t, void *user)
 {
     checkpoint *p = user;
-    checkpoint_place *place =
-        checkpoint_has_room(p) ? ag__alloc(p->c, checkpoint_place_bytes(t->ndim)) : NULL;
+    checkpoint_place **places =
+        ag__make_room(p->c, p->places, p->n_places, &p->room, 8, sizeof *places);
+    if (!places)
+        return NULL;
+    p->places = places;
+    checkpoint_place *place = ag__alloc(p->c, checkpoint_place_bytes(t->ndim));
     if (!place)
         return NULL;
     *place = (checkpoint_place){
@@ -261,8 +230,7 @@ static bool checkpoint_call_again(checkpoint *p, ag_tensor **in, ag_tensor **out
             ag__quiet_forget(&quiet, c);
         else
             ag__quiet_tell(&quiet, c);
-        ok = ok || p->stopped ||
-             (ag__failed(c) ? false : ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: fn failed"));
+        ok = ok || p->stopped || ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: fn failed");
     }
     while (c->saved_hooks)
         ag_saved_hooks_pop(c);
@@ -317,27 +285,33 @@ static ag_tensor *checkpoint_fail_changed(const checkpoint *p, const checkpoint_
                     "and wrote into it afterwards");
 }
 
+/* Runs the function again unless the value is there, for pass number `pass`. */
+static bool checkpoint_bring(checkpoint *p, const checkpoint_place *place, uint64_t pass)
+{
+    if (place->value && (place->kept || p->pass == pass))
+        return true;
+    checkpoint_drop_values(p);
+    const int i = place->index;
+    const bool ok = checkpoint_run_again(p) && p->places[i] && place->value;
+    p->pass = pass;
+    ag__pass_watch_add(p->c, &p->watch);
+    if (!ok)
+        checkpoint_drop_values(p);
+    return ok;
+}
+
 static ag_tensor *checkpoint_unpack(void *packed, void *user)
 {
     checkpoint *p = user;
     checkpoint_place *place = packed;
     const uint64_t pass = ag__pass_running(p->c);
-    if (!place->value || (!place->kept && p->pass != pass)) {
-        checkpoint_drop_values(p);
-        const int i = place->index;
-        const bool ok = checkpoint_run_again(p) && p->places[i] && place->value;
-        p->pass = pass;
-        checkpoint_enlist(p);
-        if (!ok) {
-            checkpoint_drop_values(p);
-            return NULL;
-        }
-    }
-    if (place->value->storage->version != place->version)
+    if (!checkpoint_bring(p, place, pass))
+        return NULL;
+    ag_tensor *t = place->value;
+    if (t->storage->version != place->version)
         return checkpoint_fail_changed(p, place);
     if (place->kept)
-        return ag__lend(place->value);
-    ag_tensor *t = place->value;
+        return ag__lend(t);
     place->value = NULL;
     if (!pass)
         checkpoint_drop_values(p);
@@ -359,13 +333,10 @@ static void checkpoint_free(void *user)
 static ag_node *checkpoint_save(ag_context *c, ag_tensor *const *inputs, int n)
 {
     ag_node *node = ag__node_new(c, &checkpoint_inputs, n, NULL, 0, n, 0);
-    const ag_node *outer = c->saving;
     bool ok = node != NULL;
-    c->saving = node;
     for (int i = 0; i < n && ok; i++)
         ok = ag__fresh(inputs[i]) && ag__gradient_edge(inputs[i], &node->edges[i]) &&
-             ag__saved_set(&ag__node_saved(node)[i], inputs[i], AG_SAVED_INPUT, i);
-    c->saving = outer;
+             ag__saved_set(node, i, inputs[i], AG_SAVED_INPUT, i);
     if (ok)
         return node;
     ag__node_unref(node);
@@ -379,9 +350,14 @@ static checkpoint *checkpoint_begin(ag_context *c, ag_fn fn, ag_tensor *const *i
     checkpoint *p = ag__alloc(c, sizeof *p);
     if (!p)
         return NULL;
-    *p = (checkpoint){
-        .c = c, .fn = fn, .user = user, .options = *options, .n = n, .m = m, .random = c->random
-    };
+    *p = (checkpoint){ .watch = { .ended = checkpoint_pass_ended },
+                       .c = c,
+                       .fn = fn,
+                       .user = user,
+                       .options = *options,
+                       .n = n,
+                       .m = m,
+                       .random = c->random };
     p->inputs = checkpoint_save(c, inputs, n);
     const ag__saved_hooks hooks = { .pack = checkpoint_pack,
                                     .unpack = checkpoint_unpack,
@@ -399,7 +375,6 @@ static bool checkpoint_call(ag_context *c, ag_fn fn, ag_tensor *const *inputs, i
                             ag_tensor **outputs, int m, void *user)
 {
     const size_t bytes = (size_t)m * sizeof(ag_tensor *);
-    const unsigned failures = c->failures;
     ag_scope bracket;
     ag_tensor **out = ag__alloc(c, bytes);
     if (!out)
@@ -416,9 +391,7 @@ static bool checkpoint_call(ag_context *c, ag_fn fn, ag_tensor *const *inputs, i
     }
     ag__bracket_end(&bracket);
     ag__free(c, out, bytes);
-    if (!ok && !ag__failed_since(c, failures))
-        ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: fn failed or left an output NULL");
-    return ok;
+    return ok || ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: fn failed or left an output NULL");
 }
 
 /* Pops what fn left on the stack, and `hooks`, if fn did not pop them itself. */
@@ -437,9 +410,7 @@ bool(ag_checkpoint)(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outpu
                     void *user, const ag_checkpoint_options *options)
 {
     static const ag_checkpoint_options none = { .size = sizeof none };
-    ag_context *c = NULL;
-    for (int i = 0; inputs && i < n && !c; i++)
-        c = inputs[i] ? inputs[i]->c : NULL;
+    ag_context *c = ag__list_context(inputs, n);
     if (!c)
         return false;
     if (!fn || !outputs || m < 1)

@@ -108,28 +108,23 @@ static const ag__op custom_once_op = { .name = "once_differentiable",
 /* Puts a node behind r->out that tells of a second differentiation, when there could be one. */
 static bool custom_guard(ag__rule *r, ag_tensor *const *g)
 {
-    const int n = r->node->n_in, m = r->node->n_out;
+    const int m = r->node->n_out;
     bool wanted = false;
     for (int j = 0; j < m; j++)
         wanted = wanted || (g[j] && ag__wants_grad(g[j]));
-    if (!wanted || !r->c->grad_enabled)
-        return true;
-    for (int i = 0; i < n; i++) {
-        ag_tensor *alias = r->out[i] ? ag__give(ag__tensor_alias(r->out[i])) : NULL;
-        if (r->out[i] && !alias)
-            return false;
-        r->out[i] = alias;
-    }
-    for (int i = 0; i < n; i++)
-        if (r->out[i]) {
-            ag_node *guard = ag__node_new(r->c, &custom_once_op, m, &r->out[i], 1, 0, 0);
-            if (!guard || !ag__node_connect(guard, g)) {
-                ag__node_unref(guard);
-                return false;
-            }
+    for (int i = 0; i < r->node->n_in && wanted && r->c->grad_enabled; i++) {
+        if (!r->out[i])
+            continue;
+        r->out[i] = ag__give(ag__tensor_alias(r->out[i]));
+        ag_node *guard =
+            r->out[i] ? ag__node_new(r->c, &custom_once_op, m, &r->out[i], 1, 0, 0) : NULL;
+        const bool ok = guard && ag__node_connect(guard, g);
+        if (ok)
             ag__node_adopt(guard, 0, r->out[i]);
-            ag__node_unref(guard);
-        }
+        ag__node_unref(guard);
+        if (!ok)
+            return false;
+    }
     return true;
 }
 
@@ -156,10 +151,10 @@ static bool custom_call_backward(ag__rule *r, ag_ctx *x, ag_tensor *const *g)
     const bool ok = x->custom.backward(x, g, r->out);
     r->c->grad_enabled = recording;
     x->rule = outer;
-    if (!ok && !ag__failed_since(r->c, failures))
-        ag_fail(r->c, AG_ERR_GRAD, "function %s: backward returned false and told no reason",
-                x->name);
-    return ok && !ag__failed_since(r->c, failures) &&
+    if (!ok)
+        return ag_fail(r->c, AG_ERR_GRAD, "function %s: backward returned false and told no reason",
+                       x->name);
+    return !ag__failed_since(r->c, failures) &&
            (!x->custom.once_differentiable || custom_guard(r, g));
 }
 
@@ -205,12 +200,10 @@ bool ag__custom_jvp(ag_node *n, ag_tensor *const *tangents, ag_tensor **tangents
                        x->name);
     for (int j = 0; j < x->m; j++)
         tangents_out[j] = NULL;
-    if (x->custom.jvp(x, tangents, tangents_out))
-        return !ag__failed_since(n->c, failures);
-    return ag__failed_since(n->c, failures)
-               ? false
-               : ag_fail(n->c, AG_ERR_GRAD, "function %s: jvp returned false and told no reason",
-                         x->name);
+    if (!x->custom.jvp(x, tangents, tangents_out))
+        return ag_fail(n->c, AG_ERR_GRAD, "function %s: jvp returned false and told no reason",
+                       x->name);
+    return !ag__failed_since(n->c, failures);
 }
 
 /* ---- applying ---- */
@@ -335,25 +328,16 @@ static ag_tensor *custom_result(custom_call *k, int j)
 static bool custom_save(custom_call *k, ag_node *n, ag_tensor *const *given)
 {
     ag_ctx *x = k->x;
-    const ag_node *outer = x->c->saving;
-    bool ok = true;
-    x->c->saving = n;
-    for (int i = 0; i < x->saved.n && ok; i++) {
+    for (int i = 0; i < x->saved.n; i++) {
         ag_tensor *t = x->saved.items[i];
-        ag__saved *s = &ag__node_saved(n)[i];
         const int in = t && !custom_has(&x->dirty, t) ? custom_find(k->in, x->n, t) : -1;
         const int out = t && in < 0 ? custom_find(given, x->m, t) : -1;
-        ok = ag__saved_set(s, out >= 0 ? k->out[out] : t,
-                           in >= 0    ? AG_SAVED_INPUT
-                           : out >= 0 ? AG_SAVED_OUTPUT
-                                      : AG_SAVED_OTHER,
-                           in >= 0    ? in
-                           : out >= 0 ? out
-                                      : 0);
-        n->packed |= s->is_packed;
+        if (!(in >= 0    ? ag__saved_set(n, i, t, AG_SAVED_INPUT, in)
+              : out >= 0 ? ag__saved_set(n, i, k->out[out], AG_SAVED_OUTPUT, out)
+                         : ag__saved_set(n, i, t, AG_SAVED_OTHER, 0)))
+            return false;
     }
-    x->c->saving = outer;
-    return ok;
+    return true;
 }
 
 /* Makes the outputs results of n. Writes into inputs change their history. */
@@ -428,9 +412,7 @@ static bool custom_finish(custom_call *k, ag_tensor **given)
 static ag_context *custom_check(const ag_custom *custom, ag_tensor *const *in, int n,
                                 ag_tensor **out, int m)
 {
-    ag_context *c = NULL;
-    for (int i = 0; in && i < n && !c; i++)
-        c = in[i] ? in[i]->c : NULL;
+    ag_context *c = ag__list_context(in, n);
     if (!c)
         return NULL;
     if (!custom || !custom->forward)
@@ -444,9 +426,8 @@ static ag_context *custom_check(const ag_custom *custom, ag_tensor *const *in, i
                         "ag_apply: %d inputs and %d outputs: a node has %d at most", n, m,
                         UINT16_MAX);
     for (int i = 0; i < n; i++)
-        if (!in[i] || in[i]->c != c)
-            return ag__fail(c, AG_ERR_VALUE, "ag_apply: input %d is %s", i,
-                            in[i] ? "of another context" : "NULL");
+        if (!ag__list_check(c, "ag_apply", "input", i, in[i]))
+            return NULL;
     for (int i = 0; i < n && c->grad_enabled && !c->inference; i++)
         if (!ag__fresh(in[i]))
             return NULL;

@@ -25,7 +25,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "checkpoint.h"
 #include "hooks.h"
 #include "meta.h"
 #include "saved.h"
@@ -334,10 +333,7 @@ static ag_tensor *pass_repair(const pass *p, const ag_node *n, int i, ag_tensor 
         same = g->dims[d] == o->shape[d];
     if (AG_LIKELY(same))
         return g;
-    if (!pass_check_gradient(p, n, i, g))
-        return NULL;
-    g = ag__sum_to(g, (ag_ints){ o->shape, o->ndim });
-    return g && g->dtype != o->dtype ? ag_to(g, (ag_dtype)o->dtype) : g;
+    return pass_check_gradient(p, n, i, g) ? ag__node_fit(e, g) : NULL;
 }
 
 static bool visit_takes_part(const pass *p, const ag__visit *v)
@@ -349,8 +345,8 @@ static bool visit_takes_part(const pass *p, const ag__visit *v)
 static bool pass_check_nan(const pass *p, const ag_node *n)
 {
     for (int i = 0; i < n->n_in; i++) {
-        const ag_tensor *g = n->edges[i].node ? p->out[i] : NULL;
-        ag_tensor *flat = g ? ag__ready((ag_tensor *)(uintptr_t)g, (ag_dtype)g->dtype) : NULL;
+        ag_tensor *g = n->edges[i].node ? p->out[i] : NULL;
+        ag_tensor *flat = g ? ag__ready(g, (ag_dtype)g->dtype) : NULL;
         if (g && !flat)
             return false;
         bool nan = false;
@@ -690,10 +686,8 @@ static void pass_end(pass *p, bool ok)
 {
     p->c->running = p->outer;
     p->c->passes--;
-    if (p->c->recomputed)
-        ag__checkpoint_pass_ended(p->c, p->id);
-    if (p->c->gathering)
-        ag__multi_hook_pass_ended(p->c, p->id);
+    for (ag__pass_watch *w = p->c->watches; w;)
+        w = w->ended(w, p->id) ? p->c->watches : w->next;
     for (pass_write *w = p->writes; w; w = w->next) {
         ag__tensor_unref(w->old);
         ag__tensor_unref(w->g);
@@ -836,6 +830,27 @@ bool ag__pass_perform(ag_context *c, const ag__pass_request *r)
 }
 
 /* ---- what callbacks ask ---- */
+
+void ag__pass_watch_add(ag_context *c, ag__pass_watch *w)
+{
+    if (w->link)
+        return;
+    w->next = c->watches;
+    w->link = &c->watches;
+    if (w->next)
+        w->next->link = &w->next;
+    c->watches = w;
+}
+
+void ag__pass_unwatch(ag__pass_watch *w)
+{
+    if (!w->link)
+        return;
+    *w->link = w->next;
+    if (w->next)
+        w->next->link = w->link;
+    w->link = NULL;
+}
 
 uint64_t ag__pass_running(const ag_context *c) { return c->running ? c->running->id : 0; }
 

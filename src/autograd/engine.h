@@ -19,6 +19,15 @@ typedef struct {
  * changed. */
 bool ag__pass_perform(ag_context *c, const ag__pass_request *request);
 
+/* Somebody who has something for the time of a pass: in a list of the context while that is so. */
+typedef struct ag__pass_watch {
+    struct ag__pass_watch *next, **link; /* NULL link: not listed */
+    /* A pass ended. True when something was given up for it, and perhaps other watches with that. */
+    bool (*ended)(struct ag__pass_watch *watch, uint64_t pass);
+} ag__pass_watch;
+void ag__pass_watch_add(ag_context *c, ag__pass_watch *watch); /* once is enough */
+void ag__pass_unwatch(ag__pass_watch *watch);                  /* also when it is not listed */
+
 uint64_t ag__pass_running(const ag_context *c); /* the number of the innermost pass; 0: none */
 
 #endif

@@ -46,13 +46,13 @@ static ag_tensor *forward_fit(ag_tensor *t, const ag__output *o)
 }
 
 /* Expressions take the dtype of g: that of the result, lest digits of other operands get lost. */
-static bool forward_pointwise(ag__rule *r, ag_tensor **t)
+static bool forward_pointwise(ag__rule *r)
 {
     const ag_dtype d = (ag_dtype)ag__node_outputs(r->node)[0].dtype;
-    ag_tensor *in[3] = { NULL };
+    ag_tensor *in[3] = { NULL }, *t[3] = { NULL };
     for (int i = 0; i < r->op->n_in; i++) {
         in[i] = ag__in(r, i);
-        if (t[i] && t[i]->dtype != d && !(t[i] = ag_to(t[i], d)))
+        if (r->g[i] && !(t[i] = ag_to(r->g[i], d)))
             return false;
     }
     const unsigned failures = r->c->failures;
@@ -70,12 +70,12 @@ static bool forward_applies(const ag_node *n)
            op->takes_attrs && ag__node_attrs(n)->n <= AG_MAX_DIMS;
 }
 
-static bool forward_apply(ag__rule *r, ag_tensor *const *t)
+static bool forward_apply(ag__rule *r)
 {
     ag__attrs attrs = { .p = r->attrs->p, .q = r->attrs->q, .n = r->attrs->n };
     memcpy(attrs.i, r->attrs->i, sizeof attrs.i);
     memcpy(attrs.list, r->attrs->list, sizeof *attrs.list * (size_t)attrs.n);
-    return (r->out[0] = ag__unary(r->op, t[0], &attrs)) != NULL;
+    return (r->out[0] = ag__unary(r->op, r->g[0], &attrs)) != NULL;
 }
 
 /* The gradients that the node's vjp makes of the fresh leaves v, where operands have tangents: packed
@@ -94,10 +94,7 @@ static int forward_gradients(const forward_state *f, ag_node *n, ag_tensor *cons
         const ag__edge *e = &n->edges[i];
         if (!t[i] || !gradients[i])
             continue;
-        const ag__output *o = &ag__node_outputs(e->node)[e->nr];
-        ag_tensor *g = ag__sum_to(gradients[i], (ag_ints){ o->shape, o->ndim });
-        if (g && g->dtype != o->dtype)
-            g = ag_to(g, (ag_dtype)o->dtype);
+        ag_tensor *g = ag__node_fit(e, gradients[i]);
         if (!g || !ag__fresh(g))
             return -1;
         if (!ag__wants_grad(g) && ag__node_is_custom(n)) {
@@ -148,32 +145,13 @@ static bool forward_generic(const forward_state *f, ag_node *n, ag_tensor **t, a
     return true;
 }
 
-/* The other ways, which read what the node saved. */
-static bool forward_direct(const forward_state *f, ag_node *n, ag_tensor **t, ag_tensor **out)
+/* The other ways, which are rules that read what the node saved; NULL: it has none. */
+static bool (*forward_rule(const ag_node *n))(ag__rule *r)
 {
-    static const ag__attrs none = { 0 };
-    const size_t bytes = n->packed ? (size_t)n->n_saved * sizeof(ag_tensor *) : 0;
-    ag_tensor **values = n->packed ? ag__alloc(f->c, bytes) : NULL;
-    if (n->packed && !values)
-        return false;
-    ag__rule r = { .op = n->op,
-                   .c = f->c,
-                   .node = n,
-                   .attrs = n->op->takes_attrs ? ag__node_attrs(n) : &none,
-                   .edges = n->edges,
-                   .g = t,
-                   .out = out,
-                   .values = values,
-                   .all = true };
-    const unsigned failures = f->c->failures;
-    bool ok = ag__saved_check(n) && (!values || ag__saved_unpack(n, values));
-    ok = ok && (n->op->jvp         ? n->op->jvp(&r)
-                : n->op->pointwise ? forward_pointwise(&r, t)
-                                   : forward_apply(&r, t));
-    ag__free(f->c, values, bytes);
-    return ok || (ag__failed_since(f->c, failures)
-                      ? false
-                      : ag_fail(f->c, AG_ERR_INTERNAL, "%s failed", ag_node_name(n)));
+    return n->op->jvp           ? n->op->jvp
+           : n->op->pointwise   ? forward_pointwise
+           : forward_applies(n) ? forward_apply
+                                : NULL;
 }
 
 static bool forward_custom(const forward_state *f, ag_node *n, ag_tensor **t, ag_tensor **out,
@@ -220,9 +198,9 @@ static bool forward_step(const forward_state *f, const ag__step *s)
         out[j] = NULL;
     ag_scope bracket;
     ag__bracket_begin(&bracket, f->c);
-    const bool direct = n->op->jvp || n->op->pointwise || forward_applies(n);
+    bool (*rule)(ag__rule * r) = forward_rule(n);
     bool ok = ag__node_is_custom(n) ? forward_custom(f, n, t, out, rest)
-              : direct              ? forward_direct(f, n, t, out)
+              : rule                ? ag__node_run(n, rule, n->edges, t, false, true, out)
                                     : forward_generic(f, n, t, out, rest);
     for (int j = 0; j < n->n_out && ok; j++) {
         if (!out[j])

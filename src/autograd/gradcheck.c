@@ -136,9 +136,8 @@ static bool gradcheck_run(ag__check *k)
 static bool gradcheck_check_input(const ag__check *k, int i)
 {
     const ag_tensor *t = k->in[i];
-    if (!t || t->c != k->c)
-        return ag_fail(k->c, AG_ERR_VALUE, "%s: input %d is %s", k->name, i,
-                       t ? "of another context" : "NULL");
+    if (!ag__list_check(k->c, k->name, "input", i, t))
+        return false;
     if (!ag__wants_grad(t))
         return true;
     if (t->dtype != AG_F64) {
@@ -185,9 +184,7 @@ static bool gradcheck_check_options(const ag__check *k, const ag_gradcheck_optio
 static bool gradcheck_begin(ag__check *k, bool second, ag_fn fn, ag_tensor *const *in, int n,
                             void *user, const ag_gradcheck_options *o)
 {
-    ag_context *c = NULL;
-    for (int i = 0; in && i < n && !c; i++)
-        c = in[i] ? in[i]->c : NULL;
+    ag_context *c = ag__list_context(in, n);
     if (!c)
         return false;
     *k = (ag__check){ .c = c,

@@ -37,13 +37,10 @@ bool ag__check_call(const ag__check *k, ag_tensor **out)
     for (int j = 0; j < k->m; j++)
         out[j] = NULL;
     if (!k->fn(k->in, k->n, out, k->m, k->user))
-        return ag__failed(k->c) ? false
-                                : ag_fail(k->c, AG_ERR_VALUE, "%s: the function failed", k->name);
+        return ag_fail(k->c, AG_ERR_VALUE, "%s: the function failed", k->name);
     for (int j = 0; j < k->m; j++)
-        if (!out[j] || out[j]->c != k->c)
-            return ag__failed(k->c) ? false
-                                    : ag_fail(k->c, AG_ERR_VALUE, "%s: output %d is %s", k->name, j,
-                                              out[j] ? "of another context" : "NULL");
+        if (!ag__list_check(k->c, k->name, "output", j, out[j]))
+            return false;
     return true;
 }
 

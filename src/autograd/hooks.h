@@ -56,7 +56,6 @@ bool ag__hooks_after(ag_node *n, ag_tensor **in, ag_tensor *const *g);
 bool ag__hooks_accumulated(ag_node *n, ag_tensor *g);
 
 void ag__multi_hook_remove(ag_hook *handle);
-void ag__multi_hook_pass_ended(ag_context *c, uint64_t pass);
 
 /* t's gradient is retained: it moves along when t becomes an output of n. The first may fail for lack
  * of memory, and changes nothing that can be seen. */

@@ -3,7 +3,6 @@
  */
 #include <string.h>
 
-#include "reach.h"
 #include "saved.h"
 #include "view.h"
 
@@ -72,24 +71,21 @@ static int inspect_find(const ag_saved_use *uses, int n, const char *operation)
     return k;
 }
 
-/* Adds to *use what n saved; storages that were counted are marked by the list. */
-static void inspect_add(ag_saved_use *use, const ag_node *n, const void **seen, size_t slots)
+/* Adds to *use what n saved. A storage counts when it is seen for the first time. */
+static bool inspect_add(ag_saved_use *use, const ag_node *n, ag__pointers *seen)
 {
     const ag__saved *s = ag__node_saved(n);
     use->nodes++;
     for (int i = 0; i < n->n_saved; i++) {
-        if (!s[i].tensor)
+        const size_t before = seen->n;
+        use->values += s[i].tensor != NULL;
+        if (!s[i].tensor || s[i].is_packed)
             continue;
-        use->values++;
-        if (s[i].is_packed)
-            continue;
-        const ag__storage *storage = s[i].tensor->storage;
-        size_t at = (size_t)((uintptr_t)storage / 16 * 0x9E3779B97F4A7C15u) & (slots - 1);
-        while (seen[at] && seen[at] != storage)
-            at = (at + 1) & (slots - 1);
-        use->bytes += seen[at] ? 0 : storage->bytes;
-        seen[at] = storage;
+        if (!ag__pointers_add(seen, s[i].tensor->storage))
+            return false;
+        use->bytes += seen->n > before ? s[i].tensor->storage->bytes : 0;
     }
+    return true;
 }
 
 static void inspect_sort(ag_saved_use *uses, int n)
@@ -103,18 +99,21 @@ static void inspect_sort(ag_saved_use *uses, int n)
     }
 }
 
-/* Fills all[0..n) for the n nodes of r, an entry for each operation, and gives their number. */
-static int inspect_collect(const ag__reach *r, ag_saved_use *all, const void **seen, size_t slots)
+/* Fills all[], with room for an entry a node, and gives the number of operations; -1 when out of
+ * memory. */
+static int inspect_collect(const ag__pointers *nodes, ag_saved_use *all, ag__pointers *seen)
 {
     int n = 0;
-    for (size_t i = 0; i < r->n; i++) {
-        if (r->list[i]->n_saved == 0)
+    for (size_t i = 0; i < nodes->n; i++) {
+        const ag_node *node = nodes->list[i];
+        if (node->n_saved == 0)
             continue;
-        const char *name = ag_node_name(r->list[i]);
+        const char *name = ag_node_name(node);
         const int k = inspect_find(all, n, name);
         if (k == n)
             all[n++] = (ag_saved_use){ .operation = name };
-        inspect_add(&all[k], r->list[i], seen, slots);
+        if (!inspect_add(&all[k], node, seen))
+            return -1;
     }
     inspect_sort(all, n);
     return n;
@@ -122,27 +121,17 @@ static int inspect_collect(const ag__reach *r, ag_saved_use *all, const void **s
 
 int ag_saved_bytes(ag_tensor *t, ag_saved_use *uses, int capacity)
 {
-    ag__reach r;
     if (!t || !ag__fresh(t))
         return -1;
-    int n = -1;
-    const bool found = ag__reach_find(&r, t->c, t->grad_fn);
-    size_t values = 1, slots = 2;
-    for (size_t i = 0; i < r.n; i++)
-        values += r.list[i]->n_saved;
-    while (slots < 2 * values)
-        slots *= 2;
-    const size_t bytes = (r.n + 1) * sizeof(ag_saved_use), table = slots * sizeof(void *);
+    ag__pointers nodes = { .c = t->c }, seen = { .c = t->c };
+    const bool found = ag__node_reach(t->grad_fn, &nodes);
+    const size_t bytes = (nodes.n + 1) * sizeof(ag_saved_use);
     ag_saved_use *all = found ? ag__alloc(t->c, bytes) : NULL;
-    const void **seen = all ? ag__alloc(t->c, table) : NULL;
-    if (seen) {
-        memset(seen, 0, table);
-        n = inspect_collect(&r, all, seen, slots);
-        for (int i = 0; uses && i < n && i < capacity; i++)
-            uses[i] = all[i];
-        ag__free(t->c, seen, table);
-    }
+    const int n = all ? inspect_collect(&nodes, all, &seen) : -1;
+    for (int i = 0; uses && i < n && i < capacity; i++)
+        uses[i] = all[i];
     ag__free(t->c, all, bytes);
-    ag__reach_release(&r);
+    ag__pointers_release(&seen);
+    ag__pointers_release(&nodes);
     return n;
 }

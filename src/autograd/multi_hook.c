@@ -4,6 +4,7 @@
  * makes it, and counts how many of the tensors take part. It goes when the pass ends: gradients that
  * have a graph may lead back to the nodes whose hooks the parts are.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "engine.h"
@@ -28,9 +29,9 @@ typedef struct multi_hook {
     void (*call)(ag_tensor *const *grads, int n, void *user);
     bool any;
     int n, parts_left;
-    int calling;                     /* the hook is being called, */
-    multi_record *records;           /* of passes that are under way, and */
-    struct multi_hook *next, **link; /* in the context's list of those that have some */
+    int calling;           /* the hook is being called */
+    multi_record *records; /* of passes that are under way; while there are some, */
+    ag__pass_watch watch;  /* this is listed */
     multi_part parts[];
 } multi_hook;
 
@@ -39,30 +40,13 @@ static size_t multi_record_bytes(const multi_hook *m)
     return sizeof(multi_record) + (size_t)m->n * sizeof(ag_tensor *);
 }
 
-static void multi_enlist(multi_hook *m)
-{
-    multi_hook **list = &m->handle.c->gathering;
-    m->next = *list;
-    m->link = list;
-    if (m->next)
-        m->next->link = &m->next;
-    *list = m;
-}
-
-static void multi_delist(multi_hook *m)
-{
-    *m->link = m->next;
-    if (m->next)
-        m->next->link = m->link;
-}
-
 /* Takes *at out of the list and frees it; m must outlive that. */
 static void multi_free_record(multi_hook *m, multi_record **at)
 {
     multi_record *r = *at;
     *at = r->next;
     if (!m->records)
-        multi_delist(m);
+        ag__pass_unwatch(&m->watch);
     for (int i = 0; i < m->n; i++)
         ag__tensor_unref(r->grads[i]);
     ag__free(m->handle.c, r, multi_record_bytes(m));
@@ -81,8 +65,7 @@ static multi_record *multi_record_of(multi_hook *m)
     if (!r)
         return NULL;
     memset(r, 0, multi_record_bytes(m));
-    if (!m->records)
-        multi_enlist(m);
+    ag__pass_watch_add(c, &m->watch);
     r->next = m->records;
     r->pass = ag__pass_running(c);
     for (int i = 0; i < m->n; i++)
@@ -102,23 +85,19 @@ static void multi_unref(multi_hook *m)
     ag__free(m->handle.c, m, sizeof *m + (size_t)m->n * sizeof *m->parts);
 }
 
-/* A gradient may be the last to hold nodes, and these m: so the list begins anew after each. */
-void ag__multi_hook_pass_ended(ag_context *c, uint64_t ended)
+static bool multi_pass_ended(ag__pass_watch *watch, uint64_t ended)
 {
-    for (multi_hook *m = c->gathering; m;) {
-        multi_record **at = &m->records;
-        while (*at && (*at)->pass != ended)
-            at = &(*at)->next;
-        if (!*at) {
-            m = m->next;
-            continue;
-        }
-        m->calling++;
-        multi_free_record(m, at);
-        m->calling--;
-        multi_unref(m);
-        m = c->gathering;
-    }
+    multi_hook *m = (multi_hook *)((char *)watch - offsetof(multi_hook, watch));
+    multi_record **at = &m->records;
+    while (*at && (*at)->pass != ended)
+        at = &(*at)->next;
+    if (!*at)
+        return false;
+    m->calling++; /* a gradient may be the last to hold nodes, and these m */
+    multi_free_record(m, at);
+    m->calling--;
+    multi_unref(m);
+    return true;
 }
 
 static ag_tensor *multi_part_call(ag_tensor *grad, void *user)
@@ -167,15 +146,12 @@ ag_hook *(ag_register_multi_grad_hook)(ag_tensor *const *tensors, int n,
                                        void *user, const ag_multi_grad_options *options)
 {
     static const char *const name = "ag_register_multi_grad_hook";
-    ag_context *c = NULL;
-    for (int i = 0; tensors && i < n && !c; i++)
-        c = tensors[i] ? tensors[i]->c : NULL;
+    ag_context *c = ag__list_context(tensors, n);
     if (!c)
         return NULL;
     for (int i = 0; i < n; i++) {
-        if (!tensors[i] || tensors[i]->c != c)
-            return ag__fail(c, AG_ERR_VALUE, "%s: tensor %d is %s", name, i,
-                            tensors[i] ? "of another context" : "NULL");
+        if (!ag__list_check(c, name, "tensor", i, tensors[i]))
+            return NULL;
         if (!ag__wants_grad_now(tensors[i]))
             return ag__fail(c, AG_ERR_GRAD,
                             "%s: cannot register a hook on a tensor that doesn't require gradient "
@@ -190,6 +166,7 @@ ag_hook *(ag_register_multi_grad_hook)(ag_tensor *const *tensors, int n,
         return NULL;
     memset(m, 0, bytes);
     m->handle = (ag_hook){ .c = c, .kind = AG_HOOK_MULTI };
+    m->watch.ended = multi_pass_ended;
     m->call = hook;
     m->any = options && options->any;
     m->n = n;

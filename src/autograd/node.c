@@ -217,8 +217,8 @@ bool ag__node_attach(const ag__call *call, ag_tensor *const *out)
 
 /* ---- the rule ---- */
 
-bool ag__node_apply(ag_node *n, const ag__edge *edges, ag_tensor *const *g, bool owns_g, bool all,
-                    ag_tensor **out)
+bool ag__node_run(ag_node *n, bool (*run)(ag__rule *r), const ag__edge *edges, ag_tensor *const *g,
+                  bool owns_g, bool all, ag_tensor **out)
 {
     static const ag__attrs none = { 0 };
     ag_tensor *few[8], **values = NULL;
@@ -230,8 +230,6 @@ bool ag__node_apply(ag_node *n, const ag__edge *edges, ag_tensor *const *g, bool
         if (!values)
             return false;
     }
-    for (int i = 0; i < n->n_in; i++)
-        out[i] = NULL;
     ag__rule rule = { .op = n->op,
                       .c = n->c,
                       .node = n,
@@ -242,13 +240,25 @@ bool ag__node_apply(ag_node *n, const ag__edge *edges, ag_tensor *const *g, bool
                       .values = values,
                       .owns_g = owns_g,
                       .all = all };
-    const unsigned failures = n->c->failures;
-    bool ok = (!values || ag__saved_unpack(n, values)) && n->op->vjp(&rule);
+    const bool ok = (!values || ag__saved_unpack(n, values)) && run(&rule);
     if (values && values != few)
         ag__free(n->c, values, bytes);
-    return ok || (ag__failed_since(n->c, failures)
-                      ? false
-                      : ag_fail(n->c, AG_ERR_INTERNAL, "%s failed", ag_node_name(n)));
+    return ok || ag_fail(n->c, AG_ERR_INTERNAL, "%s failed", ag_node_name(n));
+}
+
+bool ag__node_apply(ag_node *n, const ag__edge *edges, ag_tensor *const *g, bool owns_g, bool all,
+                    ag_tensor **out)
+{
+    for (int i = 0; i < n->n_in; i++)
+        out[i] = NULL;
+    return ag__node_run(n, n->op->vjp, edges, g, owns_g, all, out);
+}
+
+ag_tensor *ag__node_fit(const ag__edge *e, ag_tensor *g)
+{
+    const ag__output *o = &ag__node_outputs(e->node)[e->nr];
+    g = ag__sum_to(g, (ag_ints){ o->shape, o->ndim });
+    return g && g->dtype != o->dtype ? ag_to(g, (ag_dtype)o->dtype) : g;
 }
 
 /* ---- the end ---- */
@@ -291,6 +301,17 @@ void ag__node_unref(ag_node *n)
     }
     c->reaping = false;
     ag__context_unref(c);
+}
+
+bool ag__node_reach(ag_node *root, ag__pointers *found)
+{
+    bool ok = !root || ag__pointers_add(found, root);
+    for (size_t i = 0; i < found->n && ok; i++) {
+        const ag_node *n = found->list[i];
+        for (int k = 0; k < n->n_in && ok; k++)
+            ok = !n->edges[k].node || ag__pointers_add(found, n->edges[k].node);
+    }
+    return ok;
 }
 
 /* ---- public ---- */

@@ -15,6 +15,7 @@
 #ifndef AG_AUTOGRAD_NODE_H
 #define AG_AUTOGRAD_NODE_H
 
+#include "../base/pointers.h"
 #include "../ops/op.h"
 
 typedef struct ag__edge {
@@ -106,11 +107,20 @@ void ag__node_unref(ag_node *n); /* NULL is fine */
 void ag__node_free_accumulator(ag_node *n);
 ag__extra *ag__node_extra(ag_node *n);      /* makes it; NULL when out of memory */
 ag_tensor *ag__node_leaf(const ag_node *n); /* NULL when n is no accumulator */
+/* Adds root (NULL: none) and all nodes behind it to an empty set, breadth first and without recursion.
+ * False when out of memory. */
+bool ag__node_reach(ag_node *root, ag__pointers *found);
 /* Runs the rule of n: from g[0..n_out) to out[0..n_in), in tensors of the innermost scope. `edges` are
  * n's, or stand for them, and say which gradients are wanted: those that lead somewhere and, unless
  * `all` count, take part in the pass under way. False with an error. */
 bool ag__node_apply(ag_node *n, const ag__edge *edges, ag_tensor *const *g, bool owns_g, bool all,
                     ag_tensor **out);
+/* The same with `run` for the rule, say of forward mode: g and out are what that says they are. */
+bool ag__node_run(ag_node *n, bool (*run)(ag__rule *r), const ag__edge *edges, ag_tensor *const *g,
+                  bool owns_g, bool all, ag_tensor **out);
+/* A gradient g, which can be summed to it, as the operand behind the edge wants it: in its shape and
+ * its dtype. */
+ag_tensor *ag__node_fit(const ag__edge *e, ag_tensor *g);
 /* Whether the innermost pass runs n, or gives its gradient to somebody. */
 bool ag__node_in_pass(const ag_node *n);
 

@@ -36,17 +36,20 @@ static void saved_free_packed(ag_context *c, ag__packed *p)
     ag__free(c, p, saved_packed_bytes(p->ndim));
 }
 
-/* Calls pack outside the graph and looks whether it did what it may. */
-static bool saved_call_pack(ag__saved_hooks *h, ag_tensor *t, void **packed)
+/* Calls pack, for n, outside the graph and looks whether it did what it may. */
+static bool saved_call_pack(const ag_node *n, ag__saved_hooks *h, ag_tensor *t, void **packed)
 {
     ag_context *c = t->c;
     const unsigned failures = c->failures;
     const uint32_t version = t->storage->version;
     const bool recording = c->grad_enabled;
     const ag_tensor *writing = c->writing;
+    const ag_node *saving = c->saving;
     c->grad_enabled = false;
     c->writing = NULL;
+    c->saving = n;
     *packed = h->pack(t, h->user);
+    c->saving = saving;
     c->writing = writing;
     c->grad_enabled = recording;
     const bool failed = ag__failed_since(c, failures);
@@ -62,7 +65,7 @@ static bool saved_call_pack(ag__saved_hooks *h, ag_tensor *t, void **packed)
                    "in-place operations on the input to a pack hook.");
 }
 
-static bool saved_pack(ag__saved *s, ag__saved_hooks *h, ag_tensor *t)
+static bool saved_pack(ag_node *n, ag__saved *s, ag__saved_hooks *h, ag_tensor *t)
 {
     ag_context *c = t->c;
     ag__packed *p = ag__alloc(c, saved_packed_bytes(t->ndim));
@@ -71,13 +74,13 @@ static bool saved_pack(ag__saved *s, ag__saved_hooks *h, ag_tensor *t)
     *p = (ag__packed){ .hooks = h, .dtype = t->dtype, .ndim = t->ndim };
     memcpy(p->shape, t->dims, t->ndim * sizeof(int64_t));
     h->refs++;
-    if (!saved_call_pack(h, t, &p->packed)) {
+    if (!saved_call_pack(n, h, t, &p->packed)) {
         ag__free(c, p, saved_packed_bytes(t->ndim));
         ag__saved_hooks_unref(c, h);
         return false;
     }
     s->packed = p;
-    s->is_packed = true;
+    s->is_packed = n->packed = true;
     return true;
 }
 
@@ -142,8 +145,9 @@ static ag_tensor *saved_keep(ag_tensor *t, ag__saved_kind kind)
     return old;
 }
 
-bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
+bool ag__saved_set(ag_node *n, int i, ag_tensor *t, ag__saved_kind kind, int nr)
 {
+    ag__saved *s = &ag__node_saved(n)[i];
     *s = (ag__saved){ .kind = (uint8_t)kind, .nr = (uint16_t)nr };
     if (!t)
         return true;
@@ -161,7 +165,7 @@ bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
     }
     ag__saved_hooks *hooks = t->c->saved_hooks;
     if (AG_UNLIKELY(hooks != NULL) && hooks->pack && !(t->flags & AG_T_NUMBER)) {
-        const bool ok = saved_pack(s, hooks, kept);
+        const bool ok = saved_pack(n, s, hooks, kept);
         ag__tensor_unref(kept);
         return ok;
     }
@@ -173,19 +177,14 @@ bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr)
 
 bool ag__saved_set_call(ag_node *n, const ag__call *call, ag_tensor *const *out, unsigned mask)
 {
-    const ag_node *outer = n->c->saving;
-    bool ok = true;
-    n->c->saving = n;
-    for (ag__saved *s = ag__node_saved(n); mask && ok; mask &= mask - 1, s++) {
-        const int bit = ag__lowest_bit(mask);
-        ok =
-            bit >= AG_SAVE_INPUTS
-                ? ag__saved_set(s, out[bit - AG_SAVE_INPUTS], AG_SAVED_OUTPUT, bit - AG_SAVE_INPUTS)
-                : ag__saved_set(s, bit < call->n_in ? call->in[bit] : NULL, AG_SAVED_INPUT, bit);
-        n->packed |= s->is_packed;
+    for (int i = 0; mask; mask &= mask - 1, i++) {
+        const int bit = ag__lowest_bit(mask), nr = bit - AG_SAVE_INPUTS;
+        ag_tensor *in = bit < call->n_in ? call->in[bit] : NULL;
+        if (!(nr >= 0 ? ag__saved_set(n, i, out[nr], AG_SAVED_OUTPUT, nr)
+                      : ag__saved_set(n, i, in, AG_SAVED_INPUT, bit)))
+            return false;
     }
-    n->c->saving = outer;
-    return ok;
+    return true;
 }
 
 void ag__saved_release(ag_node *n)
@@ -389,14 +388,14 @@ static bool saved_repack(ag_node *n, ag__saved *s, ag__saved_hooks *h)
 {
     ag__saved packed = { 0 };
     ag_tensor *t = ag__tensor_ref(s->tensor);
-    bool ok = saved_pack(&packed, h, t);
+    bool ok = saved_pack(n, &packed, h, t);
     if (ok && !saved_may_set_hooks(n, s)) {
         saved_free_packed(n->c, packed.packed);
         ok = false;
     }
     if (ok) {
         s->packed = packed.packed;
-        s->is_packed = n->packed = true;
+        s->is_packed = true;
         n->c->saved_bytes -= t->storage->bytes;
         ag__tensor_unref(t);
     }

@@ -22,8 +22,8 @@ typedef struct ag__saved_hooks {
     char message[256]; /* of an entry that disables */
 } ag__saved_hooks;
 
-/* Saves t (NULL is fine) in *s, an empty entry. False with an error. */
-bool ag__saved_set(ag__saved *s, ag_tensor *t, ag__saved_kind kind, int nr);
+/* Saves t (NULL is fine) in entry i of n, which is empty. False with an error. */
+bool ag__saved_set(ag_node *n, int i, ag_tensor *t, ag__saved_kind kind, int nr);
 /* The entries of n, or those of the call it records, in the order of `mask` (see ag__op.needs). */
 bool ag__saved_set_call(ag_node *n, const ag__call *call, ag_tensor *const *out, unsigned mask);
 /* All saved values are there and unchanged; otherwise AG_ERR_GRAD and PyTorch's sentence. */

@@ -177,13 +177,12 @@ static bool sequence_call(sequence *q, int64_t step, ag_tensor *const *in, ag_te
     ag_context *c = q->c;
     struct ag__saved_hooks *const hooks = c->saved_hooks;
     const bool grad = c->grad_enabled;
-    const unsigned failures = c->failures;
     c->saved_hooks = NULL;
     c->grad_enabled = record;
     for (int i = 0; i < q->n; i++)
         out[i] = NULL;
     bool ok = q->fn(step, in, q->n, out, q->user);
-    if (!ok && !ag__failed_since(c, failures))
+    if (!ok)
         ag_fail(c, AG_ERR_VALUE, "ag_checkpoint_sequence: step %lld failed", (long long)step);
     while (c->saved_hooks)
         ag_saved_hooks_pop(c);
@@ -558,7 +557,7 @@ static bool sequence_record(sequence *q, ag_tensor *const *inputs, ag_tensor **o
 static ag_context *sequence_check_call(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs,
                                        int n, ag_tensor **outputs)
 {
-    ag_context *c = inputs && n > 0 && inputs[0] ? inputs[0]->c : NULL;
+    ag_context *c = ag__list_context(inputs, n);
     if (!c)
         return NULL;
     if (!fn || !outputs || steps < 0 || steps >= AG__REVOLVE_MAX)
@@ -567,9 +566,8 @@ static ag_context *sequence_check_call(ag_step_fn fn, int64_t steps, ag_tensor *
                         : !outputs ? "there is no place for outputs"
                                    : "steps is out of range");
     for (int i = 0; i < n; i++)
-        if (!inputs[i] || inputs[i]->c != c)
-            return ag__fail(c, AG_ERR_VALUE, "ag_checkpoint_sequence: input %d is %s", i,
-                            inputs[i] ? "of another context" : "NULL");
+        if (!ag__list_check(c, "ag_checkpoint_sequence", "input", i, inputs[i]))
+            return NULL;
     return c;
 }
 

@@ -7,9 +7,7 @@
 
 static ag_context *trial_check(const char *name, ag_fn fn, ag_tensor *const *in, int n, int m)
 {
-    ag_context *c = NULL;
-    for (int i = 0; in && i < n && !c; i++)
-        c = in[i] ? in[i]->c : NULL;
+    ag_context *c = ag__list_context(in, n);
     if (!c)
         return NULL;
     if (!fn)
@@ -17,10 +15,8 @@ static ag_context *trial_check(const char *name, ag_fn fn, ag_tensor *const *in,
     if (m < 0)
         return ag__fail(c, AG_ERR_VALUE, "%s: the number of outputs is negative", name);
     for (int i = 0; i < n; i++) {
-        if (!in[i] || in[i]->c != c)
-            return ag__fail(c, AG_ERR_VALUE, "%s: input %d is %s", name, i,
-                            in[i] ? "of another context" : "NULL");
-        if (!ag__fresh(in[i])) /* or stand-ins would not be the first nodes */
+        /* Views are brought up to date, or stand-ins would not be the first nodes. */
+        if (!ag__list_check(c, name, "input", i, in[i]) || !ag__fresh(in[i]))
             return NULL;
     }
     return c;
@@ -90,10 +86,7 @@ static bool trial_check_stand_ins(const ag__trial *t, ag_tensor *const *in)
 static bool trial_check_outputs(const ag__trial *t)
 {
     for (int j = 0; j < t->m; j++) {
-        if (!t->out[j] || t->out[j]->c != t->c)
-            return ag_fail(t->c, AG_ERR_VALUE, "%s: output %d is %s", t->name, j,
-                           t->out[j] ? "of another context" : "NULL");
-        if (!ag__fresh(t->out[j]))
+        if (!ag__list_check(t->c, t->name, "output", j, t->out[j]) || !ag__fresh(t->out[j]))
             return false;
     }
     return true;

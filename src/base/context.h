@@ -55,9 +55,8 @@ struct ag_context {
     struct ag__pass *running; /* the innermost of them */
     struct ag__saved_hooks *saved_hooks; /* what saved values go through: see autograd/saved.h */
     const ag_tensor *writing; /* what a call in place is about to write: nodes save copies of it */
-    const struct ag_node *saving;      /* the node whose values are being saved, or NULL */
-    struct multi_hook *gathering;      /* those that hold gradients: see autograd/multi_hook.c */
-    struct ag__checkpoint *recomputed; /* those that hold values: see autograd/checkpoint.c */
+    const struct ag_node *saving;   /* the node whose values are being saved, or NULL */
+    struct ag__pass_watch *watches; /* who wants to know when a pass ends: engine.h */
     bool anomaly;
     atomic_bool cancelled; /* set by a signal handler or another thread */
     const char *site_file; /* the call under way, in checked mode: see site.h */

@@ -8,6 +8,7 @@
 #include "context.h"
 
 void *ag__fail(ag_context *c, ag_code code, const char *format, ...) AG_FORMAT(3, 4); /* NULL */
+/* A function that says why it failed where a callback has said so already changes nothing. */
 static inline bool ag__failed(const ag_context *c) { return c->status.code != AG_OK; }
 /* For callbacks: ag__failed_since(c, c->failures as it was before the call). */
 static inline bool ag__failed_since(const ag_context *c, unsigned failures)

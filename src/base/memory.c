@@ -192,6 +192,21 @@ bool ag__take_back(ag_context *c, size_t bytes)
     return true;
 }
 
+void *ag__make_room(ag_context *c, void *old, int n, int *room, int least, size_t item)
+{
+    if (n < *room)
+        return old;
+    const int more = *room ? 2 * *room : least;
+    void *bigger = ag__alloc(c, (size_t)more * item);
+    if (!bigger)
+        return NULL;
+    if (n)
+        memcpy(bigger, old, (size_t)n * item);
+    ag__free(c, old, (size_t)*room * item);
+    *room = more;
+    return bigger;
+}
+
 void *ag__alloc_apart(ag_context *c, size_t bytes)
 {
     ag__memory *m = &c->memory;

@@ -40,6 +40,10 @@ void ag__memory_release(ag__memory *m);
 void *ag__alloc(ag_context *c, size_t bytes);
 /* `bytes` is what was asked for. NULL is fine. */
 void ag__free(ag_context *c, void *p, size_t bytes);
+/* A block with room for more: old, which holds n items and has room for *room, or one of twice the room
+ * (`least` at first) with the same items, and then *room is new and old is freed. NULL when out of
+ * memory, and old stays. */
+void *ag__make_room(ag_context *c, void *old, int n, int *room, int least, size_t item);
 /* A block straight from the allocator, aligned to 64 bytes, which anybody may free in any thread. */
 void *ag__alloc_apart(ag_context *c, size_t bytes);
 void ag__free_apart(const ag_allocator *allocator, void *p);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../autograd/reach.h"
 #include "../autograd/saved.h"
 #include "../autograd/view.h"
 
@@ -38,9 +37,9 @@ static void dot_write_saved(FILE *f, const ag_node *n)
     }
 }
 
-static void dot_write_node(FILE *f, const ag__reach *r, const ag_node *n)
+static void dot_write_node(FILE *f, const ag__pointers *nodes, const ag_node *n)
 {
-    const size_t number = ag__reach_number(r, n);
+    const size_t number = ag__pointers_number(nodes, n);
     ag__shape_text text;
     const ag_tensor *leaf = ag__node_leaf(n);
     const ag__output *o = ag__node_outputs(n);
@@ -61,7 +60,7 @@ static void dot_write_node(FILE *f, const ag__reach *r, const ag_node *n)
         const ag__edge *e = &n->edges[i];
         if (!e->node)
             continue;
-        fprintf(f, "  n%zu -> n%zu", number, ag__reach_number(r, e->node));
+        fprintf(f, "  n%zu -> n%zu", number, ag__pointers_number(nodes, e->node));
         if (e->node->n_out > 1)
             fprintf(f, " [label=\"%d\"]", (int)e->nr);
         fputs(";\n", f);
@@ -74,11 +73,11 @@ bool ag_write_dot(ag_tensor *t, const char *path)
         return false;
     if (!path)
         return ag_fail(t->c, AG_ERR_VALUE, "ag_write_dot: path is NULL");
-    ag__reach r;
+    ag__pointers nodes = { .c = t->c };
     if (!ag__fresh(t))
         return false;
-    if (!ag__reach_find(&r, t->c, t->grad_fn)) {
-        ag__reach_release(&r);
+    if (!ag__node_reach(t->grad_fn, &nodes)) {
+        ag__pointers_release(&nodes);
         return false;
     }
     FILE *f = fopen(path, "w");
@@ -91,12 +90,12 @@ bool ag_write_dot(ag_tensor *t, const char *path)
         if (!t->grad_fn)
             fprintf(f, "  leaf [label=\"tensor %s\", fillcolor=lightblue];\n",
                     ag__shape_string(&text, ag__sizes(t)));
-        for (size_t i = 0; i < r.n; i++)
-            dot_write_node(f, &r, r.list[i]);
+        for (size_t i = 0; i < nodes.n; i++)
+            dot_write_node(f, &nodes, nodes.list[i]);
         fputs("}\n", f);
         ok = !ferror(f);
         ok = fclose(f) == 0 && ok;
     }
-    ag__reach_release(&r);
+    ag__pointers_release(&nodes);
     return ok || ag_fail(t->c, AG_ERR_IO, "ag_write_dot: %s: %s", path, strerror(errno));
 }

@@ -70,19 +70,6 @@ static bool advanced_check(const ag__call *call)
     return true;
 }
 
-static int64_t advanced_count(ag_tensor *mask)
-{
-    ag_tensor *t = ag__ready(mask, AG_BOOL);
-    if (!t)
-        return -1;
-    const char *on = ag__at(t);
-    int64_t n = 0;
-    for (int64_t k = 0; k < t->numel; k++)
-        n += on[k] != 0;
-    ag__tensor_unref(t);
-    return n;
-}
-
 static bool advanced_fail_shapes(const ag__call *call, const int64_t *counts)
 {
     char text[512];
@@ -129,7 +116,7 @@ static bool index_positions_infer(const ag__call *call, ag__geometry *out)
     for (int i = 1; i < call->n_in; i++) {
         ag_tensor *t = call->in[i];
         counts[i] = -1;
-        if (t && advanced_is_mask(t) && (counts[i] = advanced_count(t)) < 0)
+        if (t && advanced_is_mask(t) && (counts[i] = ag__mask_count(t, ag__sizes(t))) < 0)
             return false;
         if (t)
             fits = fits &&
@@ -145,7 +132,7 @@ static ag_tensor *advanced_part(const ag__call *call, ag_tensor *t, int d, int64
 {
     const int64_t size = advanced_is_mask(t) ? 0 : call->in[0]->dims[d];
     if (advanced_is_mask(t)) {
-        const int64_t n = advanced_count(t);
+        const int64_t n = ag__mask_count(t, ag__sizes(t));
         ag_tensor *part = n < 0 ? NULL : ag__tensor_new(call->c, AG_I64, 1, &n);
         ag_tensor *mask = part ? ag__ready(t, AG_BOOL) : NULL;
         int64_t *to = mask ? (int64_t *)(void *)ag__at(part) : NULL;
@@ -175,13 +162,9 @@ static ag_tensor *advanced_part(const ag__call *call, ag_tensor *t, int d, int64
 /* positions += part, broadcast. */
 static bool advanced_add(ag_tensor *positions, ag_tensor *part)
 {
-    ag_tensor *all = ag__same_shape(ag__sizes(part), ag__sizes(positions))
-                         ? ag__tensor_ref(part)
-                         : ag__tensor_new(part->c, AG_I64, positions->ndim, positions->dims);
+    ag_tensor *all = ag__spread(part, AG_I64, ag__sizes(positions));
     if (!all)
         return false;
-    if (all != part)
-        ag__copy_data(all, part);
     ag__accumulate(AG_I64, ag__at(positions), 1, ag__at(all), all->numel);
     ag__tensor_unref(all);
     return true;

@@ -158,11 +158,7 @@ static bool stack_kernel(const ag__call *call, ag_tensor *const *out)
     ag__geometry g;
     ag__geometry_of(out[0], &g);
     const int64_t step = g.strides[dim];
-    g.ndim--;
-    for (int i = dim; i < g.ndim; i++) {
-        g.shape[i] = g.shape[i + 1];
-        g.strides[i] = g.strides[i + 1];
-    }
+    ag__geometry_remove(&g, dim);
     for (int i = 0; i < call->n_in; i++, g.offset += step)
         if (!copies_through(out[0], call->in[i], &g, false))
             return false;

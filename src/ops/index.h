@@ -15,6 +15,9 @@ static inline int64_t ag__index_size(ag_ints shape, int dim)
 /* src has x's dtype, as PyTorch wants it of what is written into x. */
 bool ag__index_same_dtype(const ag__call *call, const ag_tensor *x, const ag_tensor *src);
 
+/* How many elements of a result of `shape` the mask takes; -1 with an error. */
+int64_t ag__mask_count(ag_tensor *mask, ag_ints shape);
+
 /* For kernels: x in the order of `out`, in what sums into out are computed in; one reference. */
 ag_tensor *ag__sum_begin(ag_tensor *out, const ag_tensor *x);
 /* Puts the sums into out and gives them up; NULL is fine. */

@@ -9,21 +9,9 @@
 
 /* ---- what the rows share ---- */
 
-/* The mask spread over `shape`, in order; one reference for the caller. */
-static ag_tensor *masked_ready(ag_tensor *mask, ag_ints shape)
+int64_t ag__mask_count(ag_tensor *mask, ag_ints shape)
 {
-    if (ag__same_shape(ag__sizes(mask), shape))
-        return ag__ready(mask, AG_BOOL);
-    ag_tensor *t = ag__tensor_new(mask->c, AG_BOOL, shape.n, shape.data);
-    if (t)
-        ag__copy_data(t, mask);
-    return t;
-}
-
-/* How many elements of a result of `shape` the mask takes; -1 with an error. */
-static int64_t masked_count(ag_tensor *mask, ag_ints shape)
-{
-    ag_tensor *t = masked_ready(mask, shape);
+    ag_tensor *t = ag__spread(mask, AG_BOOL, shape);
     if (!t)
         return -1;
     const char *on = ag__at(t);
@@ -59,7 +47,7 @@ static bool masked_fill_infer(const ag__call *call, ag__geometry *out)
 
 static bool masked_fill_kernel(const ag__call *call, ag_tensor *const *out)
 {
-    ag_tensor *y = out[0], *mask = masked_ready(call->in[1], ag__sizes(y));
+    ag_tensor *y = out[0], *mask = ag__spread(call->in[1], AG_BOOL, ag__sizes(y));
     const ag_tensor *value = call->in[2];
     const ag_dtype d = (ag_dtype)y->dtype;
     const size_t size = ag__itemsize(d);
@@ -132,20 +120,9 @@ static bool masked_select_infer(const ag__call *call, ag__geometry *out)
         !ag__check_shape(call->c, "ag_masked_select", (ag_ints){ whole.shape, whole.ndim },
                          (ag_dtype)x->dtype))
         return false;
-    const int64_t n = masked_count(mask, (ag_ints){ whole.shape, whole.ndim });
+    const int64_t n = ag__mask_count(mask, (ag_ints){ whole.shape, whole.ndim });
     ag__geometry_set(out, (ag_dtype)x->dtype, (ag_ints){ &n, 1 });
     return n >= 0;
-}
-
-/* x spread over `shape`, in order, in its dtype; one reference. */
-static ag_tensor *masked_operand(ag_tensor *x, ag_ints shape)
-{
-    if (ag__same_shape(ag__sizes(x), shape))
-        return ag__ready(x, (ag_dtype)x->dtype);
-    ag_tensor *t = ag__tensor_new(x->c, (ag_dtype)x->dtype, shape.n, shape.data);
-    if (t)
-        ag__copy_data(t, x);
-    return t;
 }
 
 static bool masked_select_kernel(const ag__call *call, ag_tensor *const *out)
@@ -155,8 +132,8 @@ static bool masked_select_kernel(const ag__call *call, ag_tensor *const *out)
                        &g))
         return false;
     const ag_ints shape = { g.shape, g.ndim };
-    ag_tensor *mask = masked_ready(call->in[1], shape);
-    ag_tensor *x = mask ? masked_operand(call->in[0], shape) : NULL;
+    ag_tensor *mask = ag__spread(call->in[1], AG_BOOL, shape);
+    ag_tensor *x = mask ? ag__spread(call->in[0], (ag_dtype)call->in[0]->dtype, shape) : NULL;
     if (x) {
         const size_t size = ag__itemsize((ag_dtype)x->dtype);
         const char *on = ag__at(mask), *from = ag__at(x);
@@ -224,7 +201,7 @@ static bool masked_scatter_infer(const ag__call *call, ag__geometry *out)
         !ag__check_shape(call->c, "ag_masked_scatter", (ag_ints){ out->shape, out->ndim },
                          out->dtype))
         return false;
-    const int64_t n = masked_count(mask, (ag_ints){ out->shape, out->ndim });
+    const int64_t n = ag__mask_count(mask, (ag_ints){ out->shape, out->ndim });
     if (n > src->numel)
         return ag_fail(call->c, AG_ERR_SHAPE,
                        "ag_masked_scatter: Number of elements of source < number of ones in mask: "
@@ -235,7 +212,7 @@ static bool masked_scatter_infer(const ag__call *call, ag__geometry *out)
 
 static bool masked_scatter_kernel(const ag__call *call, ag_tensor *const *out)
 {
-    ag_tensor *y = out[0], *mask = masked_ready(call->in[1], ag__sizes(y));
+    ag_tensor *y = out[0], *mask = ag__spread(call->in[1], AG_BOOL, ag__sizes(y));
     ag_tensor *src = mask ? ag__ready(call->in[2], (ag_dtype)y->dtype) : NULL;
     if (src) {
         const size_t size = ag__itemsize((ag_dtype)y->dtype);

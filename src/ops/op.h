@@ -151,6 +151,14 @@ static inline void ag__geometry_of(const ag_tensor *t, ag__geometry *g)
     for (int i = 0; i < t->ndim; i++)
         g->strides[i] = ag__strides(t)[i];
 }
+static inline void ag__geometry_remove(ag__geometry *g, int d)
+{
+    g->ndim--;
+    for (int i = d; i < g->ndim; i++) {
+        g->shape[i] = g->shape[i + 1];
+        g->strides[i] = g->strides[i + 1];
+    }
+}
 /* The shape that a and b broadcast to; false and AG_ERR_SHAPE (with both shapes) when none. */
 bool ag__broadcast(ag_context *c, const char *op, ag_ints a, ag_ints b, ag__geometry *out);
 /* The dtype that an operation of both computes in: PyTorch's rules. */

@@ -168,49 +168,44 @@ ag_tensor *(ag_remainder_)(ag_tensor *a, ag_tensor *b)
     return api_over("ag_remainder_", a, b, ag_remainder);
 }
 
-/* Opens the write of a function of x alone. */
-static bool api_open(ag_scope *s, const char *name, ag_tensor *x)
+static ag_tensor *api_over_with(int op, const char *name, ag_tensor *x, double p, double q)
 {
-    return ag__inplace_open(s, name, &x, 1);
+    return ag__inplace(ag__ops[op], name, &x, 1, &(ag__attrs){ .p = p, .q = q });
+}
+
+ag_tensor *ag_leaky_relu_(ag_tensor *x, double slope)
+{
+    return api_over_with(AG_OP_leaky_relu, "ag_leaky_relu_", x, slope, 0);
+}
+ag_tensor *ag_elu_(ag_tensor *x, double alpha)
+{
+    return api_over_with(AG_OP_elu, "ag_elu_", x, alpha, 0);
+}
+ag_tensor *ag_hardtanh_(ag_tensor *x, double lo, double hi)
+{
+    return api_over_with(AG_OP_hardtanh, "ag_hardtanh_", x, lo, hi);
 }
 
 ag_tensor *ag_square_(ag_tensor *x)
 {
     ag_scope s;
-    return api_open(&s, "ag_square_", x) ? ag__inplace_close(&s, "ag_square_", x, (ag_square)(x))
-                                         : NULL;
-}
-ag_tensor *ag_leaky_relu_(ag_tensor *x, double slope)
-{
-    ag_scope s;
-    return api_open(&s, "ag_leaky_relu_", x)
-               ? ag__inplace_close(&s, "ag_leaky_relu_", x, ag_leaky_relu(x, slope))
+    return ag__inplace_open(&s, "ag_square_", &x, 1)
+               ? ag__inplace_close(&s, "ag_square_", x, (ag_square)(x))
                : NULL;
-}
-ag_tensor *ag_elu_(ag_tensor *x, double alpha)
-{
-    ag_scope s;
-    return api_open(&s, "ag_elu_", x) ? ag__inplace_close(&s, "ag_elu_", x, ag_elu(x, alpha))
-                                      : NULL;
 }
 ag_tensor *ag_celu_(ag_tensor *x, double alpha)
 {
     ag_scope s;
-    return api_open(&s, "ag_celu_", x) ? ag__inplace_close(&s, "ag_celu_", x, ag_celu(x, alpha))
-                                       : NULL;
-}
-ag_tensor *ag_hardtanh_(ag_tensor *x, double lo, double hi)
-{
-    ag_scope s;
-    return api_open(&s, "ag_hardtanh_", x)
-               ? ag__inplace_close(&s, "ag_hardtanh_", x, ag_hardtanh(x, lo, hi))
+    return ag__inplace_open(&s, "ag_celu_", &x, 1)
+               ? ag__inplace_close(&s, "ag_celu_", x, ag_celu(x, alpha))
                : NULL;
 }
 ag_tensor *ag_clamp_(ag_tensor *x, double lo, double hi)
 {
     ag_scope s;
-    return api_open(&s, "ag_clamp_", x) ? ag__inplace_close(&s, "ag_clamp_", x, ag_clamp(x, lo, hi))
-                                        : NULL;
+    return ag__inplace_open(&s, "ag_clamp_", &x, 1)
+               ? ag__inplace_close(&s, "ag_clamp_", x, ag_clamp(x, lo, hi))
+               : NULL;
 }
 
 /* ---- numbers as operands ---- */

@@ -13,15 +13,6 @@
 
 /* ---- shared ---- */
 
-static void view_remove(ag__geometry *g, int d)
-{
-    g->ndim--;
-    for (int i = d; i < g->ndim; i++) {
-        g->shape[i] = g->shape[i + 1];
-        g->strides[i] = g->strides[i + 1];
-    }
-}
-
 static void view_insert(ag__geometry *g, int d, int64_t size, int64_t stride)
 {
     for (int i = g->ndim++; i > d; i--) {
@@ -394,7 +385,7 @@ static bool squeeze_infer(const ag__call *call, ag__geometry *out)
         return false;
     ag__geometry_of(x, out);
     if (x->ndim > 0 && x->dims[d] == 1)
-        view_remove(out, d);
+        ag__geometry_remove(out, d);
     return true;
 }
 /* The shape tells whether there was anything to remove. */
@@ -472,7 +463,7 @@ static bool part_select(ag_context *c, const ag__attrs *a, ag__geometry *g)
                        "ag_select: index %lld out of range for tensor of size %s at dimension %d",
                        (long long)i, ag__shape_string(&text, sizes), d);
     g->offset += (i < 0 ? i + size : i) * g->strides[d];
-    view_remove(g, d);
+    ag__geometry_remove(g, d);
     return true;
 }
 

@@ -32,11 +32,7 @@ static bool unbind_infer(const ag__call *call, ag__geometry *out)
         ag__geometry *g = &out[j];
         ag__geometry_of(x, g);
         g->offset += j * g->strides[d];
-        g->ndim--;
-        for (int i = d; i < g->ndim; i++) {
-            g->shape[i] = g->shape[i + 1];
-            g->strides[i] = g->strides[i + 1];
-        }
+        ag__geometry_remove(g, d);
     }
     return true;
 }

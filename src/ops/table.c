@@ -121,16 +121,12 @@ const ag__op *const ag__ops[AG_OP_COUNT] = {
 
 /* ---- names ---- */
 
-#define UNARY(name, ...)
-#define BINARY(name, ...)
-#define TERNARY(name, ...)
-#define PREDICATE1(name, value)
-#define PREDICATE2(name, value)
-#define STRUCTURED(name)
-#define NUMBER_NODE(name, operand, node) { &ag__op_##name, operand, #node },
-static const struct { const ag__op *op; int operand; const char *node_name; } table_number_nodes[] = {
-#include "ops.def"
-};
+/* Of a row: its node's name when operand number `number` is a number, or the names of all operands. */
+typedef struct {
+    const ag__op *op;
+    int number;
+    const char *node_name, *operands[3];
+} table_name;
 
 #define UNARY(name, ...)
 #define BINARY(name, ...)
@@ -138,24 +134,27 @@ static const struct { const ag__op *op; int operand; const char *node_name; } ta
 #define PREDICATE1(name, value)
 #define PREDICATE2(name, value)
 #define STRUCTURED(name)
-#define OPERANDS(name, ...) { &ag__op_##name, { __VA_ARGS__ } },
-static const struct { const ag__op *op; const char *names[3]; } table_operands[] = {
+#define NUMBER_NODE(name, operand, node) { &ag__op_##name, operand, #node, { NULL } },
+#define OPERANDS(name, ...) { &ag__op_##name, 0, NULL, { __VA_ARGS__ } },
+static const table_name table_names[] = {
 #include "ops.def"
 };
 
 const char *ag__op_node_name(const ag__op *op, unsigned numbers, const ag__attrs *attrs)
 {
-    for (int i = 0; numbers && i < AG_COUNT(table_number_nodes); i++)
-        if (table_number_nodes[i].op == op && numbers >> table_number_nodes[i].operand & 1u)
-            return table_number_nodes[i].node_name;
+    for (int i = 0; numbers && i < AG_COUNT(table_names); i++) {
+        const table_name *t = &table_names[i];
+        if (t->op == op && t->node_name && numbers >> t->number & 1u)
+            return t->node_name;
+    }
     return op->node_name_dims && attrs->n > 0 ? op->node_name_dims : op->node_name;
 }
 
 const char *ag__op_operand_name(const ag__op *op, int input)
 {
     static const char *const usual[] = { "self", "other", "third", "fourth", "fifth", "sixth" };
-    for (int i = 0; i < AG_COUNT(table_operands); i++)
-        if (table_operands[i].op == op)
-            return table_operands[i].names[input];
+    for (int i = 0; i < AG_COUNT(table_names); i++)
+        if (table_names[i].op == op && !table_names[i].node_name)
+            return table_names[i].operands[input];
     return op->operands ? op->operands[input] : usual[input < AG_COUNT(usual) ? input : 5];
 }

@@ -205,6 +205,16 @@ ag_tensor *ag__ready(ag_tensor *t, ag_dtype dtype)
                                                                : ag__contiguous_copy(t, dtype);
 }
 
+ag_tensor *ag__spread(ag_tensor *t, ag_dtype dtype, ag_ints shape)
+{
+    if (ag__same_shape(ag__sizes(t), shape))
+        return ag__ready(t, dtype);
+    ag_tensor *all = ag__tensor_new(t->c, dtype, shape.n, shape.data);
+    if (all)
+        ag__copy_data(all, t);
+    return all;
+}
+
 ag_tensor *ag__computed_in(ag_tensor *t, ag_dtype dtype)
 {
     return (ag_dtype)t->dtype == dtype ? ag__tensor_ref(t)

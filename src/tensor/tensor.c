@@ -264,6 +264,20 @@ void ag__bump_version(ag_tensor *t, const char *by)
     t->storage->writer = by;
 }
 
+ag_context *ag__list_context(ag_tensor *const *list, int n)
+{
+    for (int i = 0; list && i < n; i++)
+        if (list[i])
+            return list[i]->c;
+    return NULL;
+}
+
+bool ag__list_check(ag_context *c, const char *name, const char *what, int i, const ag_tensor *t)
+{
+    return (t && t->c == c) || ag_fail(c, AG_ERR_VALUE, "%s: %s %d is %s", name, what, i,
+                                       t ? "of another context" : "NULL");
+}
+
 int64_t ag__shape_numel(ag_ints shape)
 {
     int64_t n = 1;

@@ -123,6 +123,10 @@ bool ag__is_contiguous(const ag_tensor *t);
 bool ag__is_dense(const ag_tensor *t);
 /* Several elements lie at one address, as in an expanded tensor: there is no writing into it. */
 bool ag__repeats_memory(const ag_tensor *t);
+/* For lists that users give. The context of the first tensor that is there, or NULL. */
+ag_context *ag__list_context(ag_tensor *const *list, int n);
+/* Entry i is there and of context c; otherwise an error: "NAME: WHAT i is NULL". */
+bool ag__list_check(ag_context *c, const char *name, const char *what, int i, const ag_tensor *t);
 int64_t ag__shape_numel(ag_ints shape);
 bool ag__same_shape(ag_ints a, ag_ints b);
 
@@ -142,6 +146,8 @@ void ag__copy_data(ag_tensor *dst, const ag_tensor *src);
 /* For kernels, with one more reference for the caller, or NULL when out of memory. An operand: t
  * itself, or a copy of it, with its elements in order and in `dtype`. */
 ag_tensor *ag__ready(ag_tensor *t, ag_dtype dtype);
+/* The same broadcast to `shape`, which it must fit. */
+ag_tensor *ag__spread(ag_tensor *t, ag_dtype dtype, ag_ints shape);
 /* A result that is computed in `dtype`: t itself, or a tensor of its shape to be copied into it. */
 ag_tensor *ag__computed_in(ag_tensor *t, ag_dtype dtype);
 /* A new contiguous tensor with t's values (one reference, no scope, no graph). */
