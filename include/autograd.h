@@ -517,6 +517,162 @@ AG_API ag_tensor *ag_hessian(ag_fn fn, ag_tensor *x, void *user);
 AG_API ag_tensor *ag_hvp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value, void *user);
 AG_API ag_tensor *ag_vhp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value, void *user);
 
+/* ---- control flow -------------------------------------------------------------------------- */
+
+/* On tensors that hold data these are the loops and branches of C. Where an operand is symbolic (below)
+ * they become part of the graph, and each function is called once, with symbolic tensors. Functions may
+ * use tensors from outside, and differentiating with respect to those works. */
+
+typedef ag_tensor *(*ag_cond_fn)(ag_tensor *const *vars, int n, void *user);
+typedef bool (*ag_body_fn)(ag_tensor *const *vars, int n, ag_tensor **next, void *user);
+typedef struct {
+    size_t size;
+    void *user;
+    int64_t maximum_iterations;      /* the loop ends after so many; 0: no limit */
+    const ag_ints *shape_invariants; /* n shapes, -1 where a dim may change; .n = -1: as it enters */
+    int snapshots; /* backward computes states again from so many (binomial schedule); 0: keeps all */
+} ag_while_options;
+/* vars = init; while cond(vars): vars = body(vars); out = vars. cond gives one element. The body keeps
+ * number, dtypes and shapes of the variables; a dim that enters as -1, or is -1 in the invariants, may
+ * change. */
+AG_API bool ag_while_loop(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, int n,
+                          ag_tensor **out, const ag_while_options *);
+typedef struct {
+    size_t size;
+    void *user;
+} ag_cond_options;
+/* out[0..m) = pred ? true_fn(in) : false_fn(in). pred has one element. Both give the same dtypes, and in
+ * a graph the same shapes or -1 where they differ. in may be NULL with n = 0. */
+AG_API bool ag_cond(ag_tensor *pred, ag_fn true_fn, ag_fn false_fn, ag_tensor *const *in, int n,
+                    ag_tensor **out, int m, const ag_cond_options *);
+/* out = fns[index](in); an index outside [0, n_fns) takes the last. */
+AG_API bool ag_switch(ag_tensor *index, const ag_fn *fns, int n_fns, ag_tensor *const *in, int n,
+                      ag_tensor **out, int m, const ag_cond_options *);
+typedef bool (*ag_scan_fn)(ag_tensor *const *carry, int n, ag_tensor *const *x, int k,
+                           ag_tensor **carry_out, ag_tensor **y, int m, void *user);
+typedef struct {
+    size_t size;
+    void *user;
+    bool reverse;   /* from the last x to the first; y[i] belongs to x[i] */
+    int64_t length; /* with k = 0: the number of steps */
+} ag_scan_options;
+/* For each i along the first dims of xs: carry, y[i] = fn(carry, x[i]). ys are stacked along a new first
+ * dim. n, k or m may be 0 with NULL lists. */
+AG_API bool ag_scan(ag_scan_fn fn, ag_tensor *const *init, int n, ag_tensor *const *xs, int k,
+                    ag_tensor **carry_out, ag_tensor **ys, int m, const ag_scan_options *);
+
+/* ---- static graphs ------------------------------------------------------------------------- */
+
+/* A graph is defined once and run many times. A symbolic tensor is a value of a graph: it has a dtype
+ * and a shape, with -1 for what is known only when it runs, and no data. Every operation above records
+ * when one of its operands is symbolic; tensors with data become constants (copies). ag_grad, ag_vjp
+ * and ag_jvp of symbolic tensors give symbolic tensors: outputs need not be of one element only where
+ * grad_outputs are given; create_graph and retain_graph mean nothing. */
+
+typedef struct ag_graph ag_graph;
+AG_API ag_graph *ag_graph_new(ag_context *c);
+/* "Graph is finalized and cannot be modified." from here on; sessions of other contexts, in threads of
+ * their own, may run it at the same time. */
+AG_API bool ag_graph_finalize(ag_graph *g);
+AG_API void ag_graph_free(ag_graph *g); /* sessions that are left live on, for ag_session_free only */
+AG_API ag_context *ag_graph_context(const ag_graph *g);
+AG_API bool ag_is_symbolic(const ag_tensor *t);
+AG_API ag_graph *ag_graph_of(ag_tensor *t); /* NULL when t is not symbolic */
+
+typedef struct {
+    size_t size;
+    const char *name; /* unique in the graph: a second "x" becomes "x_1" */
+} ag_node_options;
+AG_API ag_tensor *ag_placeholder(ag_graph *g, ag_dtype dtype, ag_ints shape, const ag_node_options *);
+AG_API ag_tensor *ag_constant(ag_graph *g, ag_tensor *value, const ag_node_options *);
+/* A value that each session has for itself, and keeps between runs; it begins as `initial`. */
+AG_API ag_tensor *ag_variable(ag_graph *g, ag_tensor *initial, const ag_node_options *);
+/* One that sessions must assign, or set, before they read it. */
+AG_API ag_tensor *ag_variable_empty(ag_graph *g, ag_dtype dtype, ag_ints shape,
+                                    const ag_node_options *);
+/* The new value of `var`, which is written at the end of a run that needs this tensor. A run reads in
+ * `var` what was there at its start; ag_assign_add and _sub go on from assignments before them. */
+AG_API ag_tensor *ag_assign(ag_tensor *var, ag_tensor *value);
+AG_API ag_tensor *ag_assign_add(ag_tensor *var, ag_tensor *value);
+AG_API ag_tensor *ag_assign_sub(ag_tensor *var, ag_tensor *value);
+
+AG_API ag_tensor *ag_graph_find(ag_graph *g, const char *name); /* NULL when there is none */
+/* Names given from here to the pop begin with "name/". */
+AG_API bool ag_name_scope_push(ag_graph *g, const char *name);
+AG_API void ag_name_scope_pop(ag_graph *g);
+/* What is recorded from here to the pop runs only after these, and reads variables that they assign as
+ * they left them. */
+AG_API bool ag_control_dependencies_push(ag_graph *g, ag_tensor *const *tensors, int n);
+AG_API void ag_control_dependencies_pop(ag_graph *g);
+/* 0-dim, for fetching: makes all of these happen. */
+AG_API ag_tensor *ag_group(ag_tensor *const *tensors, int n);
+
+AG_API char *ag_graph_to_string(ag_graph *g); /* docs/graph-format.md; free with ag_free */
+AG_API bool ag_graph_write_dot(ag_graph *g, const char *path);
+AG_API bool ag_graph_save(ag_graph *g, const char *path);
+AG_API ag_graph *ag_graph_load(ag_context *c, const char *path); /* names find its tensors again */
+
+/* How a graph runs: step by step through the operations above, or planned for the shapes at hand,
+ * optimised, in one arena of memory. AG_BACKEND_CC is planned. */
+typedef enum { AG_BACKEND_FUSED, AG_BACKEND_INTERPRET, AG_BACKEND_CC } ag_backend;
+/* Optimisations; a set of them is their sum. */
+enum {
+    AG_PASS_FOLD = 1,       /* compute what depends on constants alone */
+    AG_PASS_CSE = 2,        /* compute equal things once */
+    AG_PASS_ALGEBRA = 4,    /* x * 1, x + 0, -(-x), ... */
+    AG_PASS_TRANSPOSE = 8,  /* transposes into products */
+    AG_PASS_HOIST = 16,     /* what does not change out of loops */
+    AG_PASS_FUSE = 32,      /* pointwise operations, with a reduction at their end, in one loop */
+    AG_PASS_REUSE = 64,     /* memory of values that are not needed any more */
+    AG_PASS_ALL = 127
+};
+
+typedef struct ag_session ag_session;
+typedef struct {
+    size_t size;
+    int threads; /* 0: as the context has */
+    ag_backend backend;
+    ag_context *context;    /* where results live; NULL: the graph's */
+    int passes_off;         /* sum of AG_PASS_... that are left out */
+    void (*dump)(const char *pass, const char *graph, void *user); /* the graph after each pass */
+    void *dump_user;
+} ag_session_options;
+typedef struct { ag_tensor *tensor; ag_tensor *value; } ag_feed;
+AG_API ag_session *ag_session_new(ag_graph *g, const ag_session_options *);
+/* results[i] is the value of fetches[i], for which whatever it needs runs, at most once. Any tensor of the
+ * graph that is not inside a loop or branch may be fed, and is not computed then. A run that fails leaves
+ * variables as they were. */
+AG_API bool ag_session_run(ag_session *s, const ag_feed *feeds, int n, ag_tensor *const *fetches,
+                           int m, ag_tensor **results);
+AG_API ag_tensor *ag_variable_value(ag_session *s, ag_tensor *var); /* a copy */
+AG_API bool ag_variable_set(ag_session *s, ag_tensor *var, ag_tensor *value);
+AG_API void ag_session_close(ag_session *s); /* runs fail from here on; memory is given up */
+AG_API void ag_session_free(ag_session *s);
+typedef struct ag_session_stats {
+    int64_t plans, runs;    /* signatures that were planned; runs, also those that failed */
+    int64_t interpreted;    /* runs that went step by step since shapes depend on data */
+    int64_t nodes, steps;   /* of the latest plan: after optimisation, and how many it executes */
+    size_t arena_bytes;     /* of the latest plan */
+} ag_session_statistics;
+AG_API void ag_session_stats(ag_session *s, ag_session_statistics *stats);
+
+/* fn, traced once for each signature of its inputs (shapes, dtypes, which want a gradient), optimised, and
+ * run in the dynamic graph as one node, which can be differentiated to any order. fn sees symbolic
+ * tensors; tensors with data that it uses beside its inputs are constants. */
+typedef struct ag_function ag_function;
+typedef struct {
+    size_t size;
+    ag_backend backend;
+    int passes_off;
+    void (*dump)(const char *pass, const char *graph, void *user);
+    void *dump_user;
+} ag_compile_options;
+AG_API ag_function *ag_compile(ag_context *c, ag_fn fn, int n_outputs, void *user,
+                               const ag_compile_options *);
+AG_API bool ag_call(ag_function *f, ag_tensor *const *in, int n, ag_tensor **out, int m);
+AG_API void ag_function_free(ag_function *f);
+AG_API int ag_function_traces(const ag_function *f); /* how many signatures were traced */
+
 /* ---- operands ------------------------------------------------------------------------------ */
 
 /* An operand of a binary operation: a tensor, or a number that takes its dtype from the other. */
@@ -917,6 +1073,24 @@ AG_API bool ag_write_dot(ag_tensor *t, const char *path); /* the graph behind t,
     (ag_gradcheck)(fn, in, n, user, AG__OPTIONS(ag_gradcheck_options, __VA_ARGS__))
 #define ag_gradgradcheck(fn, in, n, user, ...)                                                     \
     (ag_gradgradcheck)(fn, in, n, user, AG__OPTIONS(ag_gradcheck_options, __VA_ARGS__))
+
+#define ag_while_loop(cond, body, init, n, out, ...)                                                \
+    (ag_while_loop)(cond, body, init, n, out, AG__OPTIONS(ag_while_options, __VA_ARGS__))
+#define ag_cond(pred, true_fn, false_fn, in, n, out, m, ...)                                       \
+    (ag_cond)(AG__HERE(pred), true_fn, false_fn, in, n, out, m, AG__OPTIONS(ag_cond_options, __VA_ARGS__))
+#define ag_switch(index, fns, n_fns, in, n, out, m, ...)                                           \
+    (ag_switch)(AG__HERE(index), fns, n_fns, in, n, out, m, AG__OPTIONS(ag_cond_options, __VA_ARGS__))
+#define ag_scan(fn, init, n, xs, k, carry_out, ys, m, ...)                                         \
+    (ag_scan)(fn, init, n, xs, k, carry_out, ys, m, AG__OPTIONS(ag_scan_options, __VA_ARGS__))
+#define ag_placeholder(g, dtype, shape, ...)                                                       \
+    (ag_placeholder)(g, dtype, shape, AG__OPTIONS(ag_node_options, __VA_ARGS__))
+#define ag_constant(g, value, ...) (ag_constant)(g, value, AG__OPTIONS(ag_node_options, __VA_ARGS__))
+#define ag_variable(g, value, ...) (ag_variable)(g, value, AG__OPTIONS(ag_node_options, __VA_ARGS__))
+#define ag_variable_empty(g, dtype, shape, ...)                                                    \
+    (ag_variable_empty)(g, dtype, shape, AG__OPTIONS(ag_node_options, __VA_ARGS__))
+#define ag_session_new(g, ...) (ag_session_new)(g, AG__OPTIONS(ag_session_options, __VA_ARGS__))
+#define ag_compile(c, fn, n_outputs, user, ...)                                                    \
+    (ag_compile)(c, fn, n_outputs, user, AG__OPTIONS(ag_compile_options, __VA_ARGS__))
 
 #define AG__R(...) AG__OPTIONS(ag_reduce_options, __VA_ARGS__)
 #define ag_sum(x, ...) (ag_sum)(AG__HERE(x), AG__R(__VA_ARGS__))
