@@ -2,6 +2,7 @@
  * The passes that users start: checks of what they ask for, with PyTorch's sentences, before the
  * engine takes over.
  */
+#include "backward.h"
 #include "batched.h"
 #include "engine.h"
 #include "view.h"
@@ -55,6 +56,10 @@ bool(ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_op
         return false;
     if (o->inputs && o->n_inputs <= 0)
         return ag_fail(c, AG_ERR_GRAD, "`inputs` argument to `backward()` cannot be empty.");
+    if (ag__any_recorded(tensors, n))
+        return ag_fail(c, AG_ERR_GRAPH,
+                       "ag_backward: a symbolic tensor has no .grad to add to; use ag_grad, which "
+                       "gives symbolic gradients");
     for (int i = 0; i < n; i++)
         if (!backward_check_root(c, tensors[i], i, o->gradients ? o->gradients[i] : NULL))
             return false;
@@ -102,6 +107,8 @@ bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs
         return false;
     if (!inputs || n_inputs <= 0 || !results)
         return ag_fail(c, AG_ERR_VALUE, "ag_grad: grad requires non-empty inputs.");
+    if (ag__any_recorded(outputs, n_outputs) || ag__any_recorded(inputs, n_inputs))
+        return ag__grad_record(outputs, n_outputs, inputs, n_inputs, results, o);
     if (o->batched)
         return ag__grad_batched(outputs, n_outputs, inputs, n_inputs, results, o);
     for (int i = 0; i < n_outputs; i++)

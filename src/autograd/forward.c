@@ -20,6 +20,7 @@
 
 #include "custom.h"
 #include "saved.h"
+#include "backward.h"
 #include "trial.h"
 #include "view.h"
 
@@ -322,6 +323,8 @@ bool ag_jvp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor *const *tangents, a
             int m, ag_tensor **tangents_out, void *user)
 {
     ag__trial trial;
+    if (ag__any_recorded(in, n))
+        return ag__jvp_record(fn, in, n, tangents, out, m, tangents_out, user);
     if (!ag__trial_begin(&trial, "ag_jvp", fn, in, n, m, m))
         return false;
     const size_t bytes = (size_t)n * sizeof(ag_tensor *);

@@ -1,6 +1,7 @@
 /*
  * Derivatives of functions: see trial.h for how a function is differentiated from outside.
  */
+#include "backward.h"
 #include "trial.h"
 
 static bool functional_check(const ag__trial *t, ag_tensor *const *cotangents)
@@ -67,6 +68,8 @@ bool ag_vjp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor **out, int m,
             ag_tensor *const *cotangents, ag_tensor **grads, void *user)
 {
     ag__trial t;
+    if (ag__any_recorded(in, n))
+        return ag__vjp_record(fn, in, n, out, m, cotangents, grads, user);
     if (!ag__trial_begin(&t, "ag_vjp", fn, in, n, m, n))
         return false;
     const size_t bytes = (size_t)(2 * (m + n)) * sizeof(ag_tensor *);

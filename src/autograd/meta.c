@@ -185,7 +185,12 @@ void ag_zero_grad(ag_tensor *t)
         ag__meta_set_grad(t, NULL);
 }
 
-ag_tensor *ag_detach(ag_tensor *t) { return t ? ag__give(ag__tensor_alias(t)) : NULL; }
+ag_tensor *ag_detach(ag_tensor *t)
+{
+    if (t && ag__is_symbolic(t))
+        return ag__symbol_detach(t);
+    return t ? ag__give(ag__tensor_alias(t)) : NULL;
+}
 
 ag_tensor *ag_detach_(ag_tensor *t)
 {

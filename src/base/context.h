@@ -54,6 +54,7 @@ struct ag_context {
     int passes;               /* how many are under way, one inside the other */
     struct ag__pass *running; /* the innermost of them */
     struct ag__saved_hooks *saved_hooks; /* what saved values go through: see autograd/saved.h */
+    struct ag__region *tracing; /* the body or branch that calls are recorded into: graph/graph.h */
     const ag_tensor *writing; /* what a call in place is about to write: nodes save copies of it */
     const struct ag_node *saving;   /* the node whose values are being saved, or NULL */
     struct ag__pass_watch *watches; /* who wants to know when a pass ends: engine.h */

@@ -38,14 +38,15 @@ static bool bernoulli_infer(const ag__call *call, ag__geometry *out)
 {
     ag_tensor *p = call->in[call->n_in - 1];
     ag__geometry_set(out, (ag_dtype)call->in[0]->dtype, ag__sizes(p));
-    return draw_check(call, p) &&
-           (call->n_in == 1 ||
+    return (call->n_in == 1 ||
             ag__broadcast(call->c, "bernoulli", ag__sizes(call->in[0]), ag__sizes(p), out)) &&
            ag__check_shape(call->c, "ag_bernoulli", (ag_ints){ out->shape, out->ndim }, out->dtype);
 }
 
 static bool bernoulli_kernel(const ag__call *call, ag_tensor *const *out)
 {
+    if (!draw_check(call, call->in[call->n_in - 1]))
+        return false;
     ag_tensor *p = ag__tensor_new(call->c, AG_F64, out[0]->ndim, out[0]->dims);
     if (!p)
         return false;

@@ -89,6 +89,8 @@ static ag_tensor *inplace_write(const char *name, ag_tensor *x, ag_tensor *y)
     ag__rebase rebase;
     if (!y || !inplace_fits(name, x, y) || !ag__site_text(x->c, name, &by))
         return NULL;
+    if (ag__is_symbolic(x) || ag__is_symbolic(y))
+        return ag__symbol_rebind(name, x, y) ? x : NULL;
     ag_tensor *of_x = n ? ag__tensor_alias(x) : NULL;
     if (n && (!of_x || !ag__rebase_prepare(&rebase, x, n, y->output_nr))) {
         ag__tensor_unref(of_x);

@@ -25,13 +25,18 @@ static ag_context *op_fail_operands(const ag__op *op, ag_tensor *const *in, int 
     return NULL; /* all are NULL: there is no place for an error, and one was told before */
 }
 
-/* The context of all operands, which are there; NULL, with an error, otherwise. */
-static ag_context *op_check_operands(const ag__op *op, ag_tensor *const *in, int n_in)
+/* The context of all operands, which are there; NULL, with an error, otherwise. *flags: those that
+ * any of them has. */
+static ag_context *op_check_operands(const ag__op *op, ag_tensor *const *in, int n_in,
+                                     unsigned *flags)
 {
     ag_context *c = n_in > 0 && in[0] ? in[0]->c : NULL;
     bool good = c != NULL;
-    for (int i = 1; i < n_in && good; i++)
+    *flags = good ? in[0]->flags : 0;
+    for (int i = 1; i < n_in && good; i++) {
         good = in[i] ? in[i]->c == c : op->optional >> i & 1u;
+        *flags |= in[i] ? in[i]->flags : 0;
+    }
     return good ? c : op_fail_operands(op, in, n_in);
 }
 
@@ -90,6 +95,19 @@ static bool op_run(const ag__call *call, ag__geometry *geometry, ag_tensor **out
     return false;
 }
 
+/* One of the operands is symbolic. Where a graph is traced to be differentiated, its values have nodes. */
+static bool op_record(const ag__call *call, ag_tensor **out)
+{
+    bool graph;
+    if (!op_wants_graph(call, &graph) || !ag__record(call, out))
+        return false;
+    if (!graph || ag__node_attach(call, out))
+        return true;
+    for (int j = 0; j < call->n_out; j++)
+        ag__tensor_unref(out[j]);
+    return false;
+}
+
 /* Geometries of more outputs than there is room for on the stack. */
 static bool op_run_many(const ag__call *call, ag_tensor **out)
 {
@@ -107,10 +125,13 @@ static bool op_run_many(const ag__call *call, ag_tensor **out)
 bool ag__run_many(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
                   int n_out, ag_tensor **out)
 {
-    ag_context *c = op_check_operands(op, in, n_in);
+    unsigned flags;
+    ag_context *c = op_check_operands(op, in, n_in, &flags);
     if (!c)
         return false;
     const ag__call call = { op, c, in, n_in, attrs ? attrs : &op_no_attrs, n_out };
+    if (AG_UNLIKELY(flags & AG_T_SYMBOLIC))
+        return op_record(&call, out);
     ag__geometry geometry[AG_MAX_OUTPUTS];
     return n_out <= AG_MAX_OUTPUTS ? op_run(&call, geometry, out) : op_run_many(&call, out);
 }

@@ -113,6 +113,11 @@ extern const ag__op *const ag__ops[AG_OP_COUNT];
 const char *ag__op_node_name(const ag__op *op, unsigned numbers, const ag__attrs *attrs);
 const char *ag__op_operand_name(const ag__op *op, int input);
 
+/* Set by the layer of graphs: makes a call, of which an operand is symbolic, part of its graph. */
+bool ag__record(const ag__call *call, ag_tensor **out);
+/* In the sizes of a reshape: that of dimension d of the operand, which a graph may not know yet. */
+#define AG_SIZE_OF(d) (INT64_MIN / 2 + 1000 + (d))
+int64_t ag__size_or_same(const ag_tensor *x, int d); /* x's size where it is known, or that */
 /* Runs a call; out[j] are new tensors with one reference that belong to no scope. */
 bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
              ag_tensor **out);

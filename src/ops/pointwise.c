@@ -301,7 +301,7 @@ bool ag__pointwise_vjp(ag__rule *r)
             continue;
         if (pointwise_passes(row, k)) {
             r->out[k] = g;
-        } else if (r->c->grad_enabled) {
+        } else if (r->c->grad_enabled || ag__is_symbolic(g)) {
             ag_tensor *v[4] = { NULL };
             for (int i = 0; i < 4; i++)
                 if (row->needs[k] & 1u << i)

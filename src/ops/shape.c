@@ -47,7 +47,45 @@ static ag_tensor *view_call(const ag__op *op, ag_tensor *x, ag_ints list)
     return view_list(x, op->name, list, &a) ? ag__unary(op, x, &a) : NULL;
 }
 
+int64_t ag__size_or_same(const ag_tensor *x, int d)
+{
+    return x->dims[d] < 0 ? AG_SIZE_OF(d) : x->dims[d];
+}
+
 /* ---- view and reshape ---- */
+
+/* A size in a graph may be that of a dimension of x: see AG_SIZE_OF. */
+static int64_t view_size(const ag_tensor *x, int64_t size)
+{
+    const int64_t d = size - AG_SIZE_OF(0);
+    return d >= 0 && d < x->ndim && size < 0 ? x->dims[d] : size;
+}
+
+/* In a graph, for x with unknown sizes: what `wanted` says is taken, -1 is unknown. */
+static bool view_unknown(const ag_tensor *x, ag_ints wanted, ag__geometry *out)
+{
+    int64_t all = 1, holes = 0, hole = 0;
+    ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
+    for (int i = 0; i < wanted.n; i++) {
+        const int64_t size = out->shape[i] = view_size(x, wanted.data[i]);
+        all *= size < 0 ? 1 : size;
+        if (wanted.data[i] == -1)
+            hole = i, holes++;
+    }
+    /* The hole is known when all that is unknown keeps its place. */
+    int64_t left = 1, kept = 0, unknown = 0;
+    for (int d = 0; d < x->ndim; d++) {
+        left *= x->dims[d] < 0 ? 1 : x->dims[d];
+        unknown += x->dims[d] < 0;
+    }
+    for (int i = 0; i < wanted.n; i++)
+        kept += wanted.data[i] < -1 && out->shape[i] < 0;
+    if (holes > 1)
+        return ag_fail(x->c, AG_ERR_SHAPE, "ag_reshape: only one dimension can be inferred");
+    if (holes && kept == unknown && all > 0 && left % all == 0)
+        out->shape[hole] = left / all;
+    return true;
+}
 
 /* The sizes that `wanted` means for x, with a -1 filled in. */
 static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, ag__geometry *out)
@@ -57,7 +95,7 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
     bool fits = true, zero = false;
     ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
     for (int i = 0; i < wanted.n; i++) {
-        const int64_t size = wanted.data[i];
+        const int64_t size = out->shape[i] = view_size(x, wanted.data[i]);
         if (size < -1)
             return ag_fail(x->c, AG_ERR_SHAPE,
                            "ag_%s: invalid shape dimension %lld at index %d of "
@@ -122,6 +160,8 @@ static bool view_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0];
     const ag_ints wanted = { call->attrs->list, call->attrs->n };
+    if (x->numel < 0)
+        return view_unknown(x, wanted, out);
     if (!view_resolve(x, call->op->name, wanted, out))
         return false;
     out->offset = x->offset;
@@ -167,7 +207,11 @@ ag_tensor *ag_reshape(ag_tensor *x, ag_ints shape)
 {
     ag__attrs a;
     ag__geometry g;
-    if (!view_list(x, "reshape", shape, &a) || !view_resolve(x, "reshape", shape, &g))
+    if (!view_list(x, "reshape", shape, &a))
+        return NULL;
+    if (ag__is_symbolic(x))
+        return ag__unary(&ag__op_view, x, &a);
+    if (!view_resolve(x, "reshape", shape, &g))
         return NULL;
     if (view_strides(x, &g))
         return ag__unary(&ag__op_view, x, &a);
@@ -195,11 +239,13 @@ ag_tensor *ag_flatten(ag_tensor *x, int start, int end)
         return ag__lend(x);
     int64_t shape[AG_MAX_DIMS];
     for (int i = 0; i <= a; i++)
-        shape[i] = x->dims[i];
+        shape[i] = ag__size_or_same(x, i);
     for (int i = a + 1; i <= b; i++)
         shape[a] *= x->dims[i];
+    for (int i = a; i <= b; i++)
+        shape[a] = x->dims[i] < 0 ? -1 : shape[a];
     for (int i = b + 1; i < x->ndim; i++)
-        shape[a + i - b] = x->dims[i];
+        shape[a + i - b] = ag__size_or_same(x, i);
     return ag_reshape(x, (ag_ints){ shape, x->ndim - (b - a) });
 }
 

@@ -187,34 +187,42 @@ ag_tensor *(ag_eye)(ag_context *c, int64_t n, const ag_tensor_options *o)
     return t;
 }
 
-static ag_tensor *create_random(ag_context *c, const char *op, ag_ints shape,
-                                const ag_tensor_options *o, double (*draw)(ag_context *))
-{
-    o = o ? o : &create_defaults;
-    if (c && ag__dtype_ok(o->dtype) && !ag__is_float(o->dtype))
-        return ag__fail(c, AG_ERR_DTYPE, "%s: not implemented for %s; use a floating point dtype",
-                        op, ag_dtype_name(o->dtype));
-    ag_tensor *t = create(c, op, shape, o->dtype, o);
-    for (int64_t i = 0; t && i < t->numel; i++)
-        ag__store(o->dtype, t->storage->data, i, draw(c));
-    return t;
-}
-
 /* 24 bits, so that rounding to f32 never gives 1. */
 static double create_uniform(ag_context *c)
 {
     return (double)(ag__random_u32(&c->random) >> 8) * 0x1p-24;
 }
 
+void ag__draw(ag_tensor *t, bool normal)
+{
+    double (*draw)(ag_context *) = normal               ? ag__normal
+                                   : t->dtype == AG_F64 ? ag__uniform
+                                                        : create_uniform;
+    for (int64_t i = 0; i < t->numel; i++)
+        ag__store((ag_dtype)t->dtype, t->storage->data, i, draw(t->c));
+}
+
+static ag_tensor *create_random(ag_context *c, const char *op, ag_ints shape,
+                                const ag_tensor_options *o, bool normal)
+{
+    o = o ? o : &create_defaults;
+    if (c && ag__dtype_ok(o->dtype) && !ag__is_float(o->dtype))
+        return ag__fail(c, AG_ERR_DTYPE, "%s: not implemented for %s; use a floating point dtype",
+                        op, ag_dtype_name(o->dtype));
+    ag_tensor *t = create(c, op, shape, o->dtype, o);
+    if (t)
+        ag__draw(t, normal);
+    return t;
+}
+
 ag_tensor *(ag_rand)(ag_context *c, ag_ints shape, const ag_tensor_options *o)
 {
-    return create_random(c, "ag_rand", shape, o,
-                         o && o->dtype == AG_F64 ? ag__uniform : create_uniform);
+    return create_random(c, "ag_rand", shape, o, false);
 }
 
 ag_tensor *(ag_randn)(ag_context *c, ag_ints shape, const ag_tensor_options *o)
 {
-    return create_random(c, "ag_randn", shape, o, ag__normal);
+    return create_random(c, "ag_randn", shape, o, true);
 }
 
 ag_tensor *(ag_randint)(ag_context *c, int64_t low, int64_t high, ag_ints shape,
@@ -258,33 +266,4 @@ ag_tensor *(ag_randperm)(ag_context *c, int64_t n, const ag_tensor_options *o)
         ag__store(dtype, t->storage->data, k, a);
     }
     return t;
-}
-
-static ag_tensor_options create_like(const ag_tensor *t)
-{
-    return (ag_tensor_options){ .size = sizeof(ag_tensor_options), .dtype = (ag_dtype)t->dtype };
-}
-
-ag_tensor *ag_zeros_like(ag_tensor *t)
-{
-    const ag_tensor_options o = t ? create_like(t) : create_defaults;
-    return t ? (ag_zeros)(t->c, ag__sizes(t), &o) : NULL;
-}
-
-ag_tensor *ag_ones_like(ag_tensor *t)
-{
-    const ag_tensor_options o = t ? create_like(t) : create_defaults;
-    return t ? (ag_ones)(t->c, ag__sizes(t), &o) : NULL;
-}
-
-ag_tensor *ag_rand_like(ag_tensor *t)
-{
-    const ag_tensor_options o = t ? create_like(t) : create_defaults;
-    return t ? (ag_rand)(t->c, ag__sizes(t), &o) : NULL;
-}
-
-ag_tensor *ag_randn_like(ag_tensor *t)
-{
-    const ag_tensor_options o = t ? create_like(t) : create_defaults;
-    return t ? (ag_randn)(t->c, ag__sizes(t), &o) : NULL;
 }

@@ -193,6 +193,8 @@ void ag__copy_data(ag_tensor *dst, const ag_tensor *src)
 
 ag_tensor *ag__contiguous_copy(const ag_tensor *t, ag_dtype dtype)
 {
+    if (AG_UNLIKELY(ag__is_symbolic(t)) && !ag__has_data("a function that reads values", t))
+        return NULL;
     ag_tensor *copy = ag__tensor_new(t->c, dtype, t->ndim, t->dims);
     if (copy)
         ag__copy_data(copy, t);
@@ -201,8 +203,9 @@ ag_tensor *ag__contiguous_copy(const ag_tensor *t, ag_dtype dtype)
 
 ag_tensor *ag__ready(ag_tensor *t, ag_dtype dtype)
 {
-    return (ag_dtype)t->dtype == dtype && ag__is_contiguous(t) ? ag__tensor_ref(t)
-                                                               : ag__contiguous_copy(t, dtype);
+    return (ag_dtype)t->dtype == dtype && !ag__is_symbolic(t) && ag__is_contiguous(t)
+               ? ag__tensor_ref(t)
+               : ag__contiguous_copy(t, dtype);
 }
 
 ag_tensor *ag__spread(ag_tensor *t, ag_dtype dtype, ag_ints shape)

@@ -115,6 +115,29 @@ ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int
     return t;
 }
 
+ag_tensor *ag__tensor_symbol(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
+                             ag__symbol symbol)
+{
+    ag_tensor *t = tensor_with_storage(c, dtype, ndim, sizeof symbol, NULL);
+    if (!t)
+        return NULL;
+    *ag__symbol_of(t) = symbol;
+    ag__symbol_ref(&symbol);
+    t->flags |= AG_T_SYMBOLIC;
+    t->numel = ag__shape_numel((ag_ints){ shape, ndim });
+    tensor_set_dense(t, shape);
+    return t;
+}
+
+bool ag__has_data(const char *op, const ag_tensor *t)
+{
+    return t && (!ag__is_symbolic(t) ||
+                 ag_fail(t->c, AG_ERR_GRAPH,
+                         "%s: the tensor is symbolic and has no value until a session runs its "
+                         "graph: fetch it with ag_session_run",
+                         op));
+}
+
 /* A tensor over t's storage, with room for an ag__view if need be; its sizes are not filled in. */
 static ag_tensor *tensor_sharing(ag_tensor *t, int ndim, size_t view_bytes)
 {
@@ -123,7 +146,7 @@ static ag_tensor *tensor_sharing(ag_tensor *t, int ndim, size_t view_bytes)
         return NULL;
     t->storage->refs++;
     tensor_init(v, t->c, t->storage, (ag_dtype)t->dtype, ndim);
-    v->flags = t->flags & AG_T_INFERENCE;
+    v->flags = t->flags & (AG_T_INFERENCE | AG_T_SYMBOLIC);
     return v;
 }
 
@@ -196,6 +219,8 @@ static ag_tensor *tensor_free(ag_tensor *t)
     const ag__view *view = ag__view_of(t);
     ag_tensor *base = view ? view->base : NULL;
     ag_tensor *grad = t->meta ? ag__meta_free(t) : NULL;
+    if (AG_UNLIKELY(ag__is_symbolic(t)) && s->refs == 1)
+        ag__symbol_unref(ag__symbol_of(t));
     if (s != tensor_own_storage(t)) /* otherwise t goes with it */
         ag__free(c, t, tensor_bytes(t->ndim) + (view ? sizeof *view : 0));
     storage_unref(c, s);
@@ -281,9 +306,12 @@ bool ag__list_check(ag_context *c, const char *name, const char *what, int i, co
 int64_t ag__shape_numel(ag_ints shape)
 {
     int64_t n = 1;
-    for (int i = 0; i < shape.n; i++)
+    bool known = true;
+    for (int i = 0; i < shape.n; i++) {
         n *= shape.data[i];
-    return n;
+        known = known && shape.data[i] >= 0;
+    }
+    return known ? n : -1;
 }
 
 bool ag__same_shape(ag_ints a, ag_ints b)
@@ -338,7 +366,7 @@ const int64_t *ag_strides(const ag_tensor *t) { return t ? ag__strides(t) : NULL
 ag_dtype ag_dtype_of(const ag_tensor *t) { return t ? (ag_dtype)t->dtype : AG_F32; }
 ag_device ag_device_of(const ag_tensor *t) { return (void)t, AG_CPU; }
 bool ag_is_contiguous(const ag_tensor *t) { return t && ag__is_contiguous(t); }
-void *ag_data(ag_tensor *t) { return t ? ag__at(t) : NULL; }
+void *ag_data(ag_tensor *t) { return ag__has_data("ag_data", t) ? ag__at(t) : NULL; }
 
 int64_t ag_size(ag_tensor *t, int dim)
 {
@@ -352,18 +380,19 @@ int64_t ag_size(ag_tensor *t, int dim)
 
 double ag_item(ag_tensor *t)
 {
-    if (t && t->numel == 1)
+    if (!ag__has_data("ag_item", t))
+        return NAN;
+    if (t->numel == 1)
         return ag__load((ag_dtype)t->dtype, ag__at(t), 0);
-    if (t)
-        ag__fail(t->c, AG_ERR_VALUE,
-                 "ag_item: a Tensor with %lld elements cannot be converted to Scalar",
-                 (long long)t->numel);
+    ag__fail(t->c, AG_ERR_VALUE,
+             "ag_item: a Tensor with %lld elements cannot be converted to Scalar",
+             (long long)t->numel);
     return NAN;
 }
 
 double ag_at_index(ag_tensor *t, ag_ints index)
 {
-    if (!t)
+    if (!ag__has_data("ag_at", t))
         return NAN;
     if (index.n > 0 && !index.data) {
         ag__fail(t->c, AG_ERR_VALUE, "ag_at: the list of indices is NULL");
@@ -391,7 +420,7 @@ double ag_at_index(ag_tensor *t, ag_ints index)
 
 bool ag_copy_out(ag_tensor *t, void *dst, size_t bytes)
 {
-    if (!t)
+    if (!ag__has_data("ag_copy_out", t))
         return false;
     const size_t need = (size_t)t->numel * ag__itemsize((ag_dtype)t->dtype);
     if (bytes != need || (!dst && need))
@@ -412,6 +441,8 @@ bool ag_copy_out(ag_tensor *t, void *dst, size_t bytes)
 
 bool ag_set_name(ag_tensor *t, const char *name)
 {
+    if (t && ag__is_symbolic(t))
+        return ag__symbol_set_name(t, name);
     ag__meta *m = t ? ag__meta_of(t) : NULL;
     if (!m)
         return false;
@@ -427,4 +458,9 @@ bool ag_set_name(ag_tensor *t, const char *name)
     return true;
 }
 
-const char *ag_name(const ag_tensor *t) { return t && t->meta ? t->meta->name : NULL; }
+const char *ag_name(const ag_tensor *t)
+{
+    if (t && ag__is_symbolic(t))
+        return ag__symbol_name(t);
+    return t && t->meta ? t->meta->name : NULL;
+}

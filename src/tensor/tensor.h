@@ -35,7 +35,8 @@ enum {
     AG_T_VIEW = 4,          /* has a base, and an ag__view that says which */
     AG_T_INFERENCE = 8,     /* made in inference mode: no version, never saved */
     AG_T_HELD = 16,         /* a node saved it, or a view of it, as an operand */
-    AG_T_REBASED = 32       /* its grad_fn came with a write in place: see autograd/meta.h */
+    AG_T_REBASED = 32,      /* its grad_fn came with a write in place: see autograd/meta.h */
+    AG_T_SYMBOLIC = 64      /* a value of a graph; its data are an ag__symbol: see graph/graph.h */
 };
 
 struct ag_tensor {
@@ -76,6 +77,13 @@ typedef struct {
     int64_t offset;               /* views only */
 } ag__geometry;
 
+/* What symbolic tensors have for data. */
+typedef struct {
+    struct ag_graph *graph;    /* owned */
+    struct ag__region *region; /* as long as the graph was not freed */
+    int32_t value;
+} ag__symbol;
+
 static inline const int64_t *ag__shape(const ag_tensor *t) { return t->dims; }
 static inline const int64_t *ag__strides(const ag_tensor *t) { return t->dims + t->ndim; }
 static inline ag_ints ag__sizes(const ag_tensor *t) { return (ag_ints){ t->dims, t->ndim }; }
@@ -85,6 +93,8 @@ static inline char *ag__at(const ag_tensor *t)
 }
 /* Of a view whose storage was written since: as it was before. See ag__fresh in autograd/view.h. */
 static inline bool ag__wants_grad(const ag_tensor *t) { return t->flags & AG_T_REQUIRES_GRAD; }
+static inline bool ag__is_symbolic(const ag_tensor *t) { return t->flags & AG_T_SYMBOLIC; }
+static inline ag__symbol *ag__symbol_of(const ag_tensor *t) { return t->storage->data; }
 static inline ag__view *ag__view_of(const ag_tensor *t)
 {
     return t->flags & AG_T_VIEW ? (ag__view *)(uintptr_t)(t->dims + 2 * t->ndim) : NULL;
@@ -95,8 +105,23 @@ ag_tensor *ag__tensor_new(ag_context *c, ag_dtype dtype, int ndim, const int64_t
 /* Over data that are not the context's; takes the caller's reference to them when it succeeds. */
 ag_tensor *ag__tensor_foreign(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
                               struct ag__foreign *foreign);
-ag_tensor *ag__tensor_alias(
-    ag_tensor *t); /* shares t's storage: same geometry, no graph, no base */
+/* A value of a graph, which gets one reference more. Sizes of -1 are known when it runs. */
+ag_tensor *ag__tensor_symbol(ag_context *c, ag_dtype dtype, int ndim, const int64_t *shape,
+                             ag__symbol symbol);
+/* Set by the layer of graphs. */
+void ag__symbol_ref(const ag__symbol *s);
+void ag__symbol_unref(const ag__symbol *s);
+/* A write in place: x stands for the value of y, in x's dtype, from now on. */
+bool ag__symbol_rebind(const char *name, ag_tensor *x, ag_tensor *y);
+/* One of them is a value of a graph that is not traced: see graph/graph.h. */
+bool ag__any_recorded(ag_tensor *const *list, int n);
+ag_tensor *ag__symbol_detach(ag_tensor *t); /* the same value, through which no gradient flows */
+bool ag__symbol_set_name(ag_tensor *t, const char *name);
+const char *ag__symbol_name(const ag_tensor *t);
+/* t holds data; otherwise an error: what `op` would do with them. */
+bool ag__has_data(const char *op, const ag_tensor *t);
+/* Shares t's storage: same geometry, no graph, no base. */
+ag_tensor *ag__tensor_alias(ag_tensor *t);
 ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g); /* likewise, of geometry g */
 ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g,
                            ag__view_kind kind);                        /* has a base */
@@ -127,7 +152,7 @@ bool ag__repeats_memory(const ag_tensor *t);
 ag_context *ag__list_context(ag_tensor *const *list, int n);
 /* Entry i is there and of context c; otherwise an error: "NAME: WHAT i is NULL". */
 bool ag__list_check(ag_context *c, const char *name, const char *what, int i, const ag_tensor *t);
-int64_t ag__shape_numel(ag_ints shape);
+int64_t ag__shape_numel(ag_ints shape); /* -1 when a size is unknown */
 bool ag__same_shape(ag_ints a, ag_ints b);
 
 /* Checks a shape given by a user: rank, signs and the number of bytes. */
@@ -141,6 +166,8 @@ typedef struct {
 } ag__shape_text;
 const char *ag__shape_string(ag__shape_text *buffer, ag_ints shape);
 
+/* Fills t, which is floating point and contiguous, from U[0, 1) or N(0, 1). */
+void ag__draw(ag_tensor *t, bool normal);
 /* Writes src into dst, broadcasting and casting; both must exist and fit. No graph, no version. */
 void ag__copy_data(ag_tensor *dst, const ag_tensor *src);
 /* For kernels, with one more reference for the caller, or NULL when out of memory. An operand: t

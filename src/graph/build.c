@@ -1,0 +1,271 @@
+/* Where the values of a graph come from: placeholders, constants, variables, and their assignments. */
+#include <string.h>
+
+#include "rows.h"
+
+/* ---- values ---- */
+
+/* An instruction without operands in the main region, with a name. */
+static ag_tensor *build_source(ag_graph *g, const ag__op *op, ag_dtype dtype, ag_ints shape,
+                               ag_tensor *tensor, const ag_node_options *o)
+{
+    ag_tensor *out;
+    ag__geometry geometry;
+    const ag__region_mark mark = ag__region_here(&g->main);
+    ag__geometry_set(&geometry, dtype, shape);
+    if (!ag__record_in(&g->main, &(ag__inst){ .op = op, .n_out = 1, .tensor = tensor }, &geometry,
+                       &out)) {
+        ag__tensor_unref(tensor);
+        return NULL;
+    }
+    if (!o || !o->name || ag__graph_name(g, ag__symbol_of(out)->value, o->name))
+        return ag__give(out);
+    ag__tensor_unref(out);
+    ag__region_rewind(&g->main, mark);
+    return NULL;
+}
+
+static bool build_check_shape(ag_graph *g, const char *op, ag_dtype dtype, ag_ints shape)
+{
+    int64_t known[AG_MAX_DIMS];
+    ag__shape_text text;
+    if (!g || !ag__graph_open(op, g))
+        return false;
+    if (dtype < AG_F32 || dtype > AG_BOOL)
+        return ag_fail(g->c, AG_ERR_DTYPE, "ag_%s: %d is no dtype", op, (int)dtype);
+    if (shape.n < 0 || shape.n > AG_MAX_DIMS || (shape.n > 0 && !shape.data))
+        return ag_fail(g->c, AG_ERR_SHAPE, "ag_%s: the shape has %d dims; tensors have 0 to %d", op,
+                       shape.n, AG_MAX_DIMS);
+    for (int i = 0; i < shape.n; i++) {
+        if (shape.data[i] < -1)
+            return ag_fail(g->c, AG_ERR_SHAPE,
+                           "ag_%s: the size %lld in the shape %s is no size nor -1", op,
+                           (long long)shape.data[i], ag__shape_string(&text, shape));
+        known[i] = shape.data[i] < 0 ? 1 : shape.data[i];
+    }
+    return ag__check_shape(g->c, op, (ag_ints){ known, shape.n }, dtype);
+}
+
+ag_tensor *(ag_placeholder)(ag_graph *g, ag_dtype dtype, ag_ints shape, const ag_node_options *o)
+{
+    return build_check_shape(g, "placeholder", dtype, shape)
+               ? build_source(g, &ag__op_placeholder, dtype, shape, NULL, o)
+               : NULL;
+}
+
+ag_tensor *(ag_variable_empty)(ag_graph *g, ag_dtype dtype, ag_ints shape, const ag_node_options *o)
+{
+    ag__shape_text text;
+    if (!build_check_shape(g, "variable_empty", dtype, shape))
+        return NULL;
+    if (ag__shape_numel(shape) < 0)
+        return ag__fail(g->c, AG_ERR_SHAPE,
+                        "ag_variable_empty: a variable has a known shape, not %s",
+                        ag__shape_string(&text, shape));
+    return build_source(g, &ag__op_variable, dtype, shape, NULL, o);
+}
+
+/* A copy of a tensor with data. */
+static ag_tensor *build_copy(ag_graph *g, const char *op, ag_tensor *value)
+{
+    if (!g || !value || !ag__graph_open(op, g) || !ag__has_data(op, value))
+        return NULL;
+    if (value->c != g->c)
+        return ag__fail(g->c, AG_ERR_VALUE,
+                        "ag_%s: the tensor is of another context than the graph; use ag_share", op);
+    return ag__contiguous_copy(value, (ag_dtype)value->dtype);
+}
+
+ag_tensor *(ag_constant)(ag_graph *g, ag_tensor *value, const ag_node_options *o)
+{
+    ag_tensor *copy = build_copy(g, "constant", value);
+    return copy ? build_source(g, &ag__op_constant, (ag_dtype)copy->dtype, ag__sizes(copy), copy, o)
+                : NULL;
+}
+
+ag_tensor *(ag_variable)(ag_graph *g, ag_tensor *initial, const ag_node_options *o)
+{
+    ag_tensor *copy = build_copy(g, "variable", initial);
+    return copy ? build_source(g, &ag__op_variable, (ag_dtype)copy->dtype, ag__sizes(copy), copy, o)
+                : NULL;
+}
+
+/* ---- assignments ---- */
+
+static bool build_is_variable(const char *op, const ag_tensor *var)
+{
+    const ag__symbol *s = ag__is_symbolic(var) ? ag__symbol_of(var) : NULL;
+    if (s && !ag__graph_alive(op, s->graph))
+        return false;
+    const ag__region *r = s ? s->region : NULL;
+    return (r && r->values[s->value].inst >= 0 &&
+            r->insts[r->values[s->value].inst].op == &ag__op_variable) ||
+           ag_fail(var->c, AG_ERR_VALUE, "ag_%s: the tensor is no variable of a graph", op);
+}
+
+static ag_tensor *build_assign(const char *op, ag_tensor *var, ag_tensor *value, int how)
+{
+    ag__shape_text a, b;
+    if (!var || !value || !build_is_variable(op, var))
+        return NULL;
+    ag__region *r = ag__region_for(op, (ag_tensor *[]){ var, value }, 2);
+    if (!r)
+        return NULL;
+    if (r != &r->graph->main)
+        return ag__fail(var->c, AG_ERR_UNSUPPORTED,
+                        "ag_%s: a variable cannot be assigned inside a loop or branch; return the "
+                        "value and assign it behind",
+                        op);
+    if (value->dtype != var->dtype && !(value->flags & AG_T_NUMBER))
+        return ag__fail(var->c, AG_ERR_DTYPE, "ag_%s: the variable has dtype %s, the value %s", op,
+                        ag_dtype_name((ag_dtype)var->dtype), ag_dtype_name((ag_dtype)value->dtype));
+    bool fits = value->ndim == var->ndim;
+    for (int d = 0; d < var->ndim && fits; d++)
+        fits = value->dims[d] < 0 || value->dims[d] == var->dims[d];
+    if (!fits)
+        return ag__fail(var->c, AG_ERR_SHAPE, "ag_%s: the variable has shape %s, the value %s", op,
+                        ag__shape_string(&a, ag__sizes(var)),
+                        ag__shape_string(&b, ag__sizes(value)));
+    const ag__region_mark mark = ag__region_here(r);
+    const int32_t in[] = { ag__symbol_of(var)->value, ag__region_operand(r, op, value) };
+    ag__geometry g;
+    ag_tensor *out;
+    ag__geometry_of(var, &g);
+    const ag__attrs attrs = { .i = { how } };
+    const ag__inst like = {
+        .op = &ag__op_assign, .n_in = 2, .n_out = 1, .in = in, .attrs = &attrs
+    };
+    if (in[1] >= 0 && ag__record_in(r, &like, &g, &out))
+        return ag__give(out);
+    ag__region_rewind(r, mark);
+    return NULL;
+}
+
+ag_tensor *(ag_assign)(ag_tensor *var, ag_tensor *value)
+{
+    return build_assign("assign", var, value, AG_ASSIGN);
+}
+ag_tensor *(ag_assign_add)(ag_tensor *var, ag_tensor *value)
+{
+    return build_assign("assign_add", var, value, AG_ASSIGN_ADD);
+}
+ag_tensor *(ag_assign_sub)(ag_tensor *var, ag_tensor *value)
+{
+    return build_assign("assign_sub", var, value, AG_ASSIGN_SUB);
+}
+
+/* ---- order ---- */
+
+/* The numbers of symbolic tensors of g's main region. */
+static bool build_numbers(ag_graph *g, const char *op, ag_tensor *const *list, int n, int32_t *out)
+{
+    for (int i = 0; i < n; i++) {
+        if (!ag__list_check(g->c, op, "tensor", i, list[i]))
+            return false;
+        const ag__symbol *s = ag__is_symbolic(list[i]) ? ag__symbol_of(list[i]) : NULL;
+        if (!s || s->region != &g->main)
+            return ag_fail(g->c, AG_ERR_GRAPH, "ag_%s: tensor %d is not an element of this graph.",
+                           op, i);
+        out[i] = s->value;
+    }
+    return true;
+}
+
+static size_t build_after_bytes(int n) { return sizeof(ag__after) + (size_t)n * sizeof(int32_t); }
+
+bool ag_control_dependencies_push(ag_graph *g, ag_tensor *const *tensors, int n)
+{
+    static const char op[] = "control_dependencies_push";
+    if (!g || !ag__graph_open(op, g))
+        return false;
+    if (n < 0 || (n > 0 && !tensors))
+        return ag_fail(g->c, AG_ERR_VALUE, "ag_%s: %d tensors in a list that is NULL", op, n);
+    const int outer = g->after ? g->after->n : 0;
+    ag__after *after = ag__alloc(g->c, build_after_bytes(outer + n));
+    if (!after)
+        return false;
+    *after = (ag__after){ g->after, outer + n };
+    if (outer)
+        memcpy(after->values, g->after->values, (size_t)outer * sizeof(int32_t));
+    if (!build_numbers(g, op, tensors, n, after->values + outer)) {
+        ag__free(g->c, after, build_after_bytes(outer + n));
+        return false;
+    }
+    g->after = after;
+    return true;
+}
+
+void ag_control_dependencies_pop(ag_graph *g)
+{
+    ag__after *after = g ? g->after : NULL;
+    if (!after)
+        return;
+    g->after = after->outer;
+    ag__free(g->c, after, build_after_bytes(after->n));
+}
+
+/* The latest assignment of variable v among value `at` and, when that is a group, its parts. */
+static int32_t build_assigned(const ag__region *r, int32_t at, int32_t v)
+{
+    const ag__inst *i = r->values[at].inst < 0 ? NULL : &r->insts[r->values[at].inst];
+    int32_t latest = -1;
+    if (i && i->op == &ag__op_assign && i->in[0] == v)
+        return at;
+    for (int k = 0; i && i->op == &ag__op_group && k < i->n_in; k++) {
+        const int32_t found = build_assigned(r, i->in[k], v);
+        latest = found > latest ? found : latest;
+    }
+    return latest;
+}
+
+int32_t ag__graph_read(const ag_graph *g, int32_t v)
+{
+    int32_t latest = -1;
+    for (int k = 0; g->after && k < g->after->n; k++) {
+        const int32_t found = build_assigned(&g->main, g->after->values[k], v);
+        latest = found > latest ? found : latest;
+    }
+    return latest < 0 ? v : latest;
+}
+
+ag_tensor *ag_group(ag_tensor *const *tensors, int n)
+{
+    ag_context *c = ag__list_context(tensors, n);
+    ag__region *r = c ? ag__region_for("group", tensors, n) : NULL;
+    if (!r)
+        return c ? ag__fail(c, AG_ERR_GRAPH, "ag_group: no tensor is symbolic") : NULL;
+    if (r != &r->graph->main)
+        return ag__fail(c, AG_ERR_GRAPH, "ag_group: not inside a loop or branch");
+    const size_t bytes = (size_t)n * sizeof(int32_t);
+    int32_t *in = ag__alloc(c, bytes);
+    ag__geometry g;
+    ag_tensor *out = NULL;
+    ag__geometry_set(&g, AG_BOOL, (ag_ints){ NULL, 0 });
+    const bool ok =
+        in && build_numbers(r->graph, "group", tensors, n, in) &&
+        ag__record_in(r, &(ag__inst){ .op = &ag__op_group, .n_in = n, .n_out = 1, .in = in }, &g,
+                      &out);
+    ag__free(c, in, bytes);
+    return ok ? ag__give(out) : NULL;
+}
+
+ag_tensor *ag__symbol_detach(ag_tensor *t)
+{
+    const ag__symbol *s = ag__symbol_of(t);
+    if (!ag__graph_alive("detach", s->graph))
+        return NULL;
+    if (s->graph->traced) /* gradients flow through nodes, and the alias has none */
+        return ag__give(ag__tensor_alias(t));
+    ag__region *r = ag__region_for("detach", &t, 1);
+    const ag__region_mark mark = ag__region_here(r);
+    const int32_t in = ag__region_operand(r, "detach", t);
+    ag__geometry g;
+    ag_tensor *out;
+    ag__geometry_of(t, &g);
+    if (in >= 0 &&
+        ag__record_in(r, &(ag__inst){ .op = &ag__op_detach, .n_in = 1, .n_out = 1, .in = &in }, &g,
+                      &out))
+        return ag__give(out);
+    ag__region_rewind(r, mark);
+    return NULL;
+}

@@ -1,0 +1,389 @@
+/*
+ * Loops and branches as instructions: their functions are traced into regions, and checked to keep the
+ * types that loops need. What bodies use from outside becomes operands of the instruction.
+ */
+#include <string.h>
+
+#include "flow.h"
+
+/* ---- shared ---- */
+
+/* An instruction in the making: operands, the captured ones last, and types of the results. */
+typedef struct {
+    const char *op;
+    ag__region *r;        /* where it will stand */
+    ag__region_mark mark; /* of r as it was */
+    int n_in, n_out;
+    int32_t *in;       /* room for the operands that are given */
+    ag__geometry *out; /* room for the results' types */
+    size_t bytes;
+} record_draft;
+
+static bool record_begin(record_draft *d, const char *op, ag__region *r, int n_in, int n_out)
+{
+    const size_t types = (size_t)n_out * sizeof(ag__geometry);
+    *d = (record_draft){ .op = op, .r = r, .n_in = n_in, .n_out = n_out };
+    if (!r || !ag__graph_open(op, r->graph))
+        return false;
+    d->mark = ag__region_here(r);
+    d->bytes = types + (size_t)n_in * sizeof(int32_t);
+    d->out = ag__alloc(r->graph->c, d->bytes);
+    d->in = (int32_t *)(void *)((char *)d->out + types);
+    return d->out != NULL;
+}
+
+static bool record_operands(record_draft *d, int at, ag_tensor *const *list, int n)
+{
+    for (int i = 0; i < n; i++)
+        if ((d->in[at + i] = ag__region_operand(d->r, d->op, list[i])) < 0)
+            return false;
+    return true;
+}
+
+/* The end: the instruction, if all went well so far. Results belong to the innermost scope. */
+static bool record_end(record_draft *d, bool ok, const ag__op *row, const ag__attrs *attrs,
+                       ag__region *const *regions, int n_regions, ag_tensor **out)
+{
+    if (!d->out)
+        return false;
+    ag_context *c = d->r->graph->c;
+    const int32_t *captured = NULL;
+    const int n_captured = ok ? ag__trace_join(regions, n_regions, &captured) : -1;
+    int32_t *in = n_captured < 0
+                      ? NULL
+                      : ag__graph_alloc(d->r->graph, (size_t)(d->n_in + n_captured) * sizeof *in);
+    ok = in != NULL;
+    if (ok) {
+        memcpy(in, d->in, (size_t)d->n_in * sizeof *in);
+        memcpy(in + d->n_in, captured, (size_t)n_captured * sizeof *in);
+        ok = ag__record_in(d->r,
+                           &(ag__inst){ .op = row,
+                                        .n_in = d->n_in + n_captured,
+                                        .n_out = d->n_out,
+                                        .n_regions = n_regions,
+                                        .in = in,
+                                        .attrs = attrs,
+                                        .regions = regions },
+                           d->out, out);
+    }
+    if (!ok)
+        ag__region_rewind(d->r, d->mark);
+    for (int j = 0; j < d->n_out && ok; j++)
+        ag__give(out[j]);
+    ag__free(c, d->out, d->bytes);
+    return ok;
+}
+
+/* ---- while ---- */
+
+static bool record_cond_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+{
+    const ag__while_call *w = arg;
+    (void)m;
+    out[0] = w->cond(in, n, w->options->user);
+    return out[0] != NULL;
+}
+
+static bool record_body_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+{
+    const ag__while_call *w = arg;
+    (void)m;
+    return w->body(in, n, out, w->options->user);
+}
+
+/* The shape that variable i has in every iteration: as it enters, or -1 where the invariants say so. */
+static bool record_invariant(const ag__while_call *w, int i, const ag_tensor *x, ag__geometry *g)
+{
+    ag__shape_text a, b;
+    const ag_ints *wanted = w->options->shape_invariants ? &w->options->shape_invariants[i] : NULL;
+    ag__geometry_set(g, (ag_dtype)x->dtype, ag__sizes(x));
+    if (!wanted || wanted->n < 0)
+        return true;
+    bool fits = wanted->n == x->ndim;
+    for (int d = 0; d < x->ndim && fits; d++) {
+        fits = wanted->data[d] == -1 || wanted->data[d] == x->dims[d];
+        g->shape[d] = wanted->data[d];
+    }
+    return fits ||
+           ag_fail(x->c, AG_ERR_SHAPE,
+                   "ag_while_loop: The shape invariant specified for variable %d is not compatible "
+                   "with the initial shape of the loop variable. It enters the loop with shape %s, "
+                   "but the specified shape invariant is %s.",
+                   i, ag__shape_string(&a, ag__sizes(x)), ag__shape_string(&b, *wanted));
+}
+
+/* Whether a variable of the shape `in` may become one of shape `out`. */
+static bool record_keeps_shape(ag_ints in, ag_ints out)
+{
+    bool keeps = in.n == out.n;
+    for (int d = 0; d < in.n && keeps; d++)
+        keeps = in.data[d] < 0 || out.data[d] < 0 || in.data[d] == out.data[d];
+    return keeps;
+}
+
+static bool record_while_body(const record_draft *d, const ag__region *body)
+{
+    ag_context *c = body->graph->c;
+    ag__shape_text a, b;
+    for (int i = 0; i < d->n_out; i++) {
+        const ag__geometry *var = &d->out[i];
+        const ag__value *next = ag__region_out(body, i);
+        if ((ag_dtype)next->dtype != var->dtype)
+            return ag_fail(c, AG_ERR_DTYPE,
+                           "ag_while_loop: variable %d has dtype %s, but the body gives it dtype "
+                           "%s; they must have the same type",
+                           i, ag_dtype_name(var->dtype), ag_dtype_name((ag_dtype)next->dtype));
+        if (!record_keeps_shape((ag_ints){ var->shape, var->ndim }, ag__value_shape(next)))
+            return ag_fail(
+                c, AG_ERR_SHAPE,
+                "ag_while_loop: The shape for variable %d is not an invariant for the loop. It "
+                "enters the loop with shape %s, but has shape %s after one iteration. Provide "
+                "shape "
+                "invariants using the `shape_invariants` argument of ag_while_loop.",
+                i, ag__shape_string(&a, (ag_ints){ var->shape, var->ndim }),
+                ag__shape_string(&b, ag__value_shape(next)));
+    }
+    return true;
+}
+
+static bool record_while_pred(const ag__region *cond)
+{
+    const ag__value *pred = ag__region_out(cond, 0);
+    const int64_t numel = ag__shape_numel(ag__value_shape(pred));
+    ag__shape_text text;
+    return numel == 1 || numel < 0 ||
+           ag_fail(cond->graph->c, AG_ERR_SHAPE,
+                   "ag_while_loop: the condition must be a scalar, got shape %s",
+                   ag__shape_string(&text, ag__value_shape(pred)));
+}
+
+bool ag__while_record(const ag__while_call *w, ag_tensor *const *vars, ag_tensor **out)
+{
+    ag_context *c = vars[0]->c;
+    ag__region *r = ag__region_for("while_loop", vars, w->n);
+    if (!r && !ag__failed(c)) /* only the condition is symbolic */
+        r = c->tracing;
+    if (!r)
+        return ag_fail(c, AG_ERR_GRAPH,
+                       "ag_while_loop: the condition is symbolic, and no variable is; begin with a "
+                       "constant of the graph (ag_constant)");
+    record_draft d;
+    if (!record_begin(&d, "while_loop", r, w->n, w->n))
+        return false;
+    const size_t bytes = (size_t)w->n * sizeof(ag__type);
+    ag__type *types = ag__alloc(c, bytes);
+    bool ok = types && record_operands(&d, 0, vars, w->n);
+    for (int i = 0; i < w->n && ok; i++) {
+        ok = record_invariant(w, i, vars[i], &d.out[i]);
+        types[i] = (ag__type){ d.out[i].dtype, { d.out[i].shape, d.out[i].ndim } };
+    }
+    ag__region *regions[2] = { NULL, NULL };
+    ag_graph *g = r->graph;
+    ok = ok &&
+         (regions[1] = ag__trace("while_loop", g, r, types, w->n, record_cond_fn,
+                                 (void *)(uintptr_t)w, 1)) &&
+         record_while_pred(regions[1]) &&
+         (regions[0] = ag__trace("while_loop", g, r, types, w->n, record_body_fn,
+                                 (void *)(uintptr_t)w, w->n)) &&
+         record_while_body(&d, regions[0]);
+    ag__free(c, types, bytes);
+    const ag__attrs attrs = { .n = AG_FLOW_ATTRS,
+                              .list = { [AG_FLOW_CARRY] = w->n,
+                                        [AG_FLOW_LIMIT] = w->limit,
+                                        [AG_FLOW_SNAPSHOTS] = w->options->snapshots,
+                                        [AG_FLOW_LENGTH] = -1 } };
+    return record_end(&d, ok, &ag__op_while, &attrs, regions, 2, out);
+}
+
+/* ---- branches ---- */
+
+typedef struct {
+    ag_fn fn;
+    void *user;
+} record_branch;
+
+static bool record_branch_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+{
+    const record_branch *b = arg;
+    return b->fn(in, n, out, m, b->user);
+}
+
+/* What all branches give: -1 where sizes differ. */
+static bool record_same_results(record_draft *d, ag__region *const *regions, int n)
+{
+    ag_context *c = d->r->graph->c;
+    ag__shape_text ta, tb;
+    for (int j = 0; j < d->n_out; j++) {
+        const ag__value *a = ag__region_out(regions[0], j);
+        ag__geometry_set(&d->out[j], (ag_dtype)a->dtype, ag__value_shape(a));
+        for (int k = 1; k < n; k++) {
+            const ag__value *b = ag__region_out(regions[k], j);
+            if (a->dtype != b->dtype)
+                return ag_fail(c, AG_ERR_DTYPE,
+                               "ag_%s: the branches must have the same type of result %d, got %s "
+                               "and %s",
+                               d->op, j, ag_dtype_name((ag_dtype)b->dtype),
+                               ag_dtype_name((ag_dtype)a->dtype));
+            if (a->ndim != b->ndim)
+                return ag_fail(c, AG_ERR_SHAPE,
+                               "ag_%s: the branches must have the same shape of result %d, got %s "
+                               "and %s",
+                               d->op, j, ag__shape_string(&ta, ag__value_shape(b)),
+                               ag__shape_string(&tb, ag__value_shape(a)));
+            for (int i = 0; i < a->ndim; i++)
+                if (b->shape[i] != d->out[j].shape[i])
+                    d->out[j].shape[i] = -1;
+        }
+    }
+    return true;
+}
+
+bool ag__branches_record(const char *op, ag_tensor *index, const ag_fn *fns, int n_fns,
+                         ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    ag_context *c = index->c;
+    record_draft d;
+    if (!record_begin(&d, op, ag__region_for(op, &index, 1), 1 + n, m))
+        return false;
+    const size_t bytes = (size_t)n * sizeof(ag__type), r_bytes = (size_t)n_fns * sizeof(void *);
+    ag__type *types = ag__alloc(c, bytes);
+    ag__region **regions = types ? ag__alloc(c, r_bytes) : NULL;
+    bool ok = regions && record_operands(&d, 0, &index, 1) && record_operands(&d, 1, in, n);
+    for (int i = 0; i < n && ok; i++)
+        types[i] = ag__type_of(in[i]);
+    for (int k = 0; k < n_fns && ok; k++) {
+        record_branch b = { fns[k], user };
+        regions[k] = ag__trace(op, d.r->graph, d.r, types, n, record_branch_fn, &b, m);
+        ok = regions[k] != NULL;
+    }
+    ok = ok && record_same_results(&d, regions, n_fns);
+    const ag__attrs attrs = { .i = { n } };
+    const ag__op *row = !strcmp(op, "cond") ? &ag__op_cond : &ag__op_switch;
+    ok = record_end(&d, ok, row, &attrs, regions, n_fns, out);
+    ag__free(c, types, bytes);
+    ag__free(c, regions, r_bytes);
+    return ok;
+}
+
+/* ---- scan ---- */
+
+static bool record_scan_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+{
+    const ag__scan_call *s = arg;
+    (void)n, (void)m;
+    return s->fn(in, s->n, in + s->n, s->k, out, out + s->n, s->m, s->options->user);
+}
+
+static bool record_scan_results(const ag__scan_call *s, record_draft *d, const ag__region *body)
+{
+    ag__shape_text a, b;
+    for (int j = 0; j < s->n; j++) {
+        const ag__value *out = ag__region_out(body, j);
+        ag__geometry_set(&d->out[j], (ag_dtype)s->init[j]->dtype, ag__sizes(s->init[j]));
+        if (out->dtype != s->init[j]->dtype)
+            return ag_fail(s->c, AG_ERR_DTYPE,
+                           "ag_scan: scan function carry input and carry output must have equal "
+                           "types, but they differ: carry %d has dtype %s and becomes %s",
+                           j, ag_dtype_name((ag_dtype)s->init[j]->dtype),
+                           ag_dtype_name((ag_dtype)out->dtype));
+        if (!record_keeps_shape(ag__sizes(s->init[j]), ag__value_shape(out)))
+            return ag_fail(s->c, AG_ERR_SHAPE,
+                           "ag_scan: scan function carry input and carry output must have equal "
+                           "types, but they differ: carry %d has shape %s and becomes %s",
+                           j, ag__shape_string(&a, ag__sizes(s->init[j])),
+                           ag__shape_string(&b, ag__value_shape(out)));
+    }
+    for (int j = 0; j < s->m; j++) {
+        const ag__value *y = ag__region_out(body, s->n + j);
+        ag__geometry *g = &d->out[s->n + j];
+        if (y->ndim == AG_MAX_DIMS)
+            return ag_fail(s->c, AG_ERR_SHAPE,
+                           "ag_scan: y %d has %d dims, and none is left to "
+                           "stack along",
+                           j, y->ndim);
+        g->dtype = (ag_dtype)y->dtype;
+        g->ndim = y->ndim + 1;
+        g->shape[0] = s->length;
+        for (int i = 0; i < y->ndim; i++)
+            g->shape[i + 1] = y->shape[i];
+    }
+    return true;
+}
+
+/* Parameters of the body: the carry, and a step of each x. */
+static bool record_scan_types(const ag__scan_call *s, ag__type *types)
+{
+    for (int j = 0; j < s->n; j++)
+        types[j] = ag__type_of(s->init[j]);
+    for (int j = 0; j < s->k; j++)
+        types[s->n + j] =
+            (ag__type){ (ag_dtype)s->xs[j]->dtype, { s->xs[j]->dims + 1, s->xs[j]->ndim - 1 } };
+    return true;
+}
+
+static bool record_scan_in(const ag__scan_call *s, ag__region *r, ag_tensor **out)
+{
+    record_draft d;
+    if (!record_begin(&d, "scan", r, s->n + s->k, s->n + s->m))
+        return false;
+    const size_t bytes = (size_t)(s->n + s->k) * sizeof(ag__type);
+    ag__type *types = ag__alloc(s->c, bytes);
+    ag__region *body = NULL;
+    const bool ok = types && record_operands(&d, 0, s->init, s->n) &&
+                    record_operands(&d, s->n, s->xs, s->k) && record_scan_types(s, types) &&
+                    (body = ag__trace("scan", r->graph, r, types, s->n + s->k, record_scan_fn,
+                                      (void *)(uintptr_t)s, s->n + s->m)) &&
+                    record_scan_results(s, &d, body);
+    ag__free(s->c, types, bytes);
+    const ag__attrs attrs = { .n = AG_FLOW_ATTRS,
+                              .list = { [AG_FLOW_CARRY] = s->n,
+                                        [AG_FLOW_XS] = s->k,
+                                        [AG_FLOW_YS] = s->m,
+                                        [AG_FLOW_REVERSE] = s->options->reverse,
+                                        [AG_FLOW_LENGTH] = s->k ? -1 : s->length } };
+    return record_end(&d, ok, &ag__op_scan, &attrs, &body, 1, out);
+}
+
+bool ag__scan_record(const ag__scan_call *s, ag_tensor **carry_out, ag_tensor **ys)
+{
+    const size_t bytes = (size_t)(s->n + s->m) * sizeof(ag_tensor *);
+    ag_tensor **out = ag__alloc(s->c, bytes);
+    if (!out)
+        return false;
+    ag__region *r = ag__region_for("scan", s->init, s->n);
+    if (!r && !ag__any_symbolic(s->init, s->n))
+        r = ag__region_for("scan", s->xs, s->k);
+    const bool ok = r && record_scan_in(s, r, out);
+    for (int j = 0; j < s->n && ok; j++)
+        carry_out[j] = out[j];
+    for (int j = 0; j < s->m && ok; j++)
+        ys[j] = out[s->n + j];
+    ag__free(s->c, out, bytes);
+    return ok;
+}
+
+bool ag__scan_empty(const ag__scan_call *s, ag_tensor **ys)
+{
+    ag_graph *g = ag__graph_new(s->c, false);
+    const size_t bytes = (size_t)(s->n + s->m) * sizeof(ag_tensor *);
+    ag_tensor **out = g ? ag__alloc(s->c, bytes) : NULL;
+    ag_scope scope;
+    bool ok = out != NULL;
+    ag__bracket_begin(&scope, s->c);
+    ok = ok && record_scan_in(s, &g->main, out);
+    for (int j = 0; j < s->m && ok; j++) {
+        const ag_tensor *y = out[s->n + j];
+        for (int d = 0; d < y->ndim && ok; d++)
+            ok = y->dims[d] >= 0 ||
+                 ag_fail(s->c, AG_ERR_SHAPE, "ag_scan: without steps the shape of y %d is unknown",
+                         j);
+        ys[j] = ok ? ag_zeros(s->c, ag__sizes(y), .dtype = (ag_dtype)y->dtype) : NULL;
+        ok = ys[j] != NULL;
+        if (ok)
+            ag_keep(ys[j]);
+    }
+    ag__bracket_end(&scope);
+    ag__free(s->c, out, bytes);
+    ag_graph_free(g);
+    return ok;
+}

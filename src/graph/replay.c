@@ -1,0 +1,534 @@
+/* See replay.h. Each row that only graphs have says here what it does when it is run. */
+#include "replay.h"
+
+#include <string.h>
+
+#include "../autograd/view.h"
+#include "flow.h"
+
+/* ---- values ---- */
+
+/* Of operands at + i of an instruction, in a list; NULL for those that are left out. */
+static void replay_gather(const ag__replay *rp, const ag__inst *i, int at, int n, ag_tensor **list)
+{
+    for (int k = 0; k < n; k++)
+        list[k] = i->in[at + k] < 0 ? NULL : rp->values[i->in[at + k]];
+}
+
+/* A value that gradients are taken with respect to must be part of the graph. */
+static ag_tensor *replay_source(const ag__replay *rp, ag_tensor *t)
+{
+    if (!rp->c->grad_enabled || !ag__is_float((ag_dtype)t->dtype) || ag__wants_grad(t))
+        return t;
+    ag_tensor *leaf = ag__tensor_alias(t);
+    if (leaf)
+        leaf->flags |= AG_T_REQUIRES_GRAD | (t->flags & AG_T_NUMBER);
+    ag__tensor_unref(t);
+    return leaf;
+}
+
+static bool replay_set(ag__replay *rp, int32_t v, ag_tensor *t)
+{
+    if (t && rp->s->source[v])
+        t = replay_source(rp, t);
+    rp->values[v] = t;
+    return t != NULL;
+}
+
+/* Results that are in the innermost scope. */
+static void replay_keep(ag_tensor *const *from, ag_tensor **out, int n)
+{
+    for (int j = 0; j < n; j++)
+        out[j] = ag__tensor_ref(from[j]);
+}
+
+/* ---- rows of the table ---- */
+
+extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided;
+
+/* Strides are not what they were when the call was recorded. */
+static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
+{
+    const ag_ints list = { i->attrs->list, i->attrs->n };
+    if (i->op == &ag__op_as_strided) {
+        x = ag_contiguous(x);
+        return x && ag__run(i->op, &x, 1, i->attrs, out);
+    }
+    ag_tensor *y = ag_reshape(x, list);
+    if (y)
+        out[0] = ag__tensor_ref(y);
+    return y != NULL;
+}
+
+static bool replay_row(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    (void)rp;
+    if (i->op == &ag__op_view || i->op == &ag__op_unsafe_view || i->op == &ag__op_as_strided)
+        return replay_view(i, in[0], out);
+    return ag__run_many(i->op, in, i->n_in, i->attrs, i->n_out, out);
+}
+
+/* ---- where values come from ---- */
+
+static bool replay_constant(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
+                            ag_tensor **out)
+{
+    (void)rp, (void)in;
+    out[0] = ag__tensor_ref(i->tensor);
+    return true;
+}
+
+static bool replay_given(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    (void)in, (void)out;
+    const char *name = rp->r->values[i->out].name;
+    return ag_fail(rp->c, AG_ERR_INTERNAL, "the value of %s '%s' is not there", i->op->name,
+                   name ? name : "");
+}
+
+static bool replay_assign(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    const int how = (int)i->attrs->i[0];
+    ag_tensor **var = &rp->vars[i->in[0]], *new = in[1];
+    const ag__value *type = &rp->r->values[i->out];
+    ag__shape_text a, b;
+    if (how != AG_ASSIGN && !*var)
+        *var = ag__tensor_ref(in[0]);
+    if (how == AG_ASSIGN_ADD)
+        new = (ag_add)(*var, in[1]);
+    else if (how == AG_ASSIGN_SUB)
+        new = (ag_sub)(*var, in[1]);
+    if (new &&new->dtype != type->dtype)
+        new = ag_to(new, (ag_dtype)type->dtype);
+    if (new && !ag__same_shape(ag__sizes(new), ag__value_shape(type)))
+        return ag_fail(rp->c, AG_ERR_SHAPE, "ag_assign: the variable has shape %s, the value %s",
+                       ag__shape_string(&a, ag__value_shape(type)),
+                       ag__shape_string(&b, ag__sizes(new)));
+    if (!new)
+        return false;
+    ag__tensor_unref(*var);
+    *var = ag__tensor_ref(new);
+    out[0] = ag__tensor_ref(new);
+    return true;
+}
+
+static bool replay_detach(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    (void)rp, (void)i;
+    out[0] = ag__tensor_alias(in[0]);
+    if (out[0])
+        out[0]->flags |= in[0]->flags & AG_T_NUMBER;
+    return out[0] != NULL;
+}
+
+static bool replay_group(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    (void)i, (void)in;
+    ag_tensor *t = ag_scalar(rp->c, 0, .dtype = AG_BOOL);
+    if (t)
+        out[0] = ag__tensor_ref(t);
+    return t != NULL;
+}
+
+/* ---- derivatives ---- */
+
+/* Whether the results of this gradient are differentiated again. */
+static bool replay_again(const ag__replay *rp, const ag__inst *i)
+{
+    const ag__region *r = rp->r;
+    for (int32_t k = (int32_t)(i - r->insts) + 1; k < rp->s->n_insts && !rp->tape; k++)
+        if (rp->s->needed[k] && r->insts[k].op == &ag__op_gradient)
+            return true;
+    return rp->tape;
+}
+
+static bool replay_gradient(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
+                            ag_tensor **out)
+{
+    const int n_outputs = (int)i->attrs->i[0], n = i->n_out;
+    ag_tensor *const *inputs = in + 2 * n_outputs;
+    const size_t bytes = 2 * (size_t)n_outputs * sizeof(ag_tensor *);
+    ag_tensor **roots = ag__alloc(rp->c, bytes), **g = roots ? roots + n_outputs : NULL;
+    int n_roots = 0;
+    if (!roots)
+        return false;
+    for (int k = 0; k < n_outputs; k++)
+        if (ag__wants_grad(in[k])) {
+            roots[n_roots] = in[k];
+            g[n_roots++] = in[n_outputs + k];
+        }
+    for (int j = 0; j < n; j++)
+        out[j] = NULL;
+    bool ok = n_roots == 0 ||
+              ag_grad(roots, n_roots, inputs, n, out, .grad_outputs = g, .allow_unused = true,
+                      .retain_graph = true, .create_graph = replay_again(rp, i));
+    ag__free(rp->c, roots, bytes);
+    for (int j = 0; j < n && ok; j++) {
+        out[j] = out[j] ? out[j] : ag_zeros_like(inputs[j]);
+        ok = out[j] != NULL;
+    }
+    if (ok)
+        replay_keep(out, out, n);
+    return ok;
+}
+
+typedef struct {
+    const ag__region *r;
+    ag_tensor *const *captured;
+    int n_captured;
+    bool tape;
+} replay_function;
+
+static bool replay_call(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    const replay_function *f = user;
+    ag_context *c = f->r->graph->c;
+    const size_t bytes = (size_t)(n + f->n_captured) * sizeof(ag_tensor *);
+    ag_tensor **args = ag__alloc(c, bytes);
+    if (!args)
+        return false;
+    memcpy(args, in, (size_t)n * sizeof *args);
+    if (f->n_captured)
+        memcpy(args + n, f->captured, (size_t)f->n_captured * sizeof *args);
+    const bool ok = ag__region_call(c, f->r, args, out, true);
+    for (int j = 0; j < m && ok; j++)
+        ag__give(out[j]);
+    ag__free(c, args, bytes);
+    return ok;
+}
+
+static bool replay_jvp(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    const int n = (int)i->attrs->i[0], m = i->n_out / 2;
+    replay_function f = { i->regions[0], in + 2 * n, i->n_in - 2 * n, rp->tape };
+    bool ok = ag_jvp(replay_call, in, n, in + n, out, m, out + m, &f);
+    for (int j = 0; j < m && ok; j++) {
+        out[m + j] = out[m + j] ? out[m + j] : ag_zeros_like(out[j]);
+        ok = out[m + j] != NULL;
+    }
+    if (ok)
+        replay_keep(out, out, 2 * m);
+    return ok;
+}
+
+/* ---- branches ---- */
+
+static bool replay_branch(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    const ag_tensor *index = in[0];
+    int k = 0;
+    if (!ag__flow_pred(i->op == &ag__op_cond ? "ag_cond" : "ag_switch", "pred", index))
+        return false;
+    if (i->op == &ag__op_cond)
+        k = ag__load((ag_dtype)index->dtype, ag__at(index), 0) != 0;
+    else
+        k = ag__flow_branch(ag__load_int((ag_dtype)index->dtype, ag__at(index), 0), i->n_regions);
+    return ag__region_call(rp->c, i->regions[k], in + 1, out, rp->c->grad_enabled);
+}
+
+/* ---- loops ---- */
+
+static bool replay_fits(const ag__region *body, int i, const ag_tensor *t)
+{
+    const ag__value *v = &body->values[body->params[i]];
+    bool fits = v->ndim == t->ndim;
+    ag__shape_text a, b;
+    for (int d = 0; d < t->ndim && fits; d++)
+        fits = v->shape[d] < 0 || v->shape[d] == t->dims[d];
+    return fits ||
+           ag_fail(t->c, AG_ERR_SHAPE,
+                   "The shape for variable %d is not an invariant for the loop. It enters the loop "
+                   "with shape %s, but has shape %s after one iteration. Provide shape invariants "
+                   "using the `shape_invariants` argument of ag_while_loop.",
+                   i, ag__shape_string(&a, ag__value_shape(v)), ag__shape_string(&b, ag__sizes(t)));
+}
+
+/* args = carry, x of this step, captured. Takes one step: the carry in args is replaced, ys are given. */
+static bool replay_step(ag__replay *rp, const ag__region *body, int n_carry, int n_ys,
+                        ag_tensor **args, ag_tensor **next)
+{
+    if (atomic_load_explicit(&rp->c->cancelled, memory_order_relaxed))
+        return ag_fail(rp->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
+    if (!ag__region_call(rp->c, body, args, next, rp->c->grad_enabled))
+        return false;
+    bool ok = true;
+    for (int j = 0; j < n_carry; j++) {
+        ok = ok && replay_fits(body, j, next[j]);
+        ag__tensor_unref(args[j]);
+        args[j] = next[j];
+    }
+    for (int j = 0; j < n_ys && !ok; j++)
+        ag__tensor_unref(next[n_carry + j]);
+    return ok;
+}
+
+/* One element, of the condition's result. */
+static bool replay_goes_on(ag__replay *rp, const ag__region *cond, ag_tensor *const *args,
+                           bool *goes_on)
+{
+    ag_tensor *pred;
+    if (!ag__region_call(rp->c, cond, args, &pred, false))
+        return false;
+    const bool ok = ag__flow_pred("ag_while_loop", "the condition", pred);
+    *goes_on = ok && ag__load((ag_dtype)pred->dtype, ag__at(pred), 0) != 0;
+    ag__tensor_unref(pred);
+    return ok;
+}
+
+static bool replay_while_steps(ag__replay *rp, const ag__inst *i, ag_tensor **args,
+                               ag_tensor **next)
+{
+    const int64_t limit = i->attrs->list[AG_FLOW_LIMIT];
+    const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
+    for (int64_t done = 0; limit == 0 || done < limit; done++) {
+        bool goes_on;
+        if (!replay_goes_on(rp, i->regions[1], args, &goes_on))
+            return false;
+        if (!goes_on)
+            return true;
+        if (!replay_step(rp, i->regions[0], n_carry, 0, args, next))
+            return false;
+    }
+    return true;
+}
+
+/* args and next lie behind each other; the carry owns a reference each. */
+static bool replay_while(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
+    const size_t bytes = (size_t)(i->n_in + n_carry) * sizeof(ag_tensor *);
+    ag_tensor **args = ag__alloc(rp->c, bytes);
+    if (!args)
+        return false;
+    memcpy(args, in, (size_t)i->n_in * sizeof *args);
+    for (int j = 0; j < n_carry; j++)
+        ag__tensor_ref(args[j]);
+    const bool ok = replay_while_steps(rp, i, args, args + i->n_in);
+    for (int j = 0; j < n_carry; j++)
+        if (ok)
+            out[j] = args[j];
+        else
+            ag__tensor_unref(args[j]);
+    ag__free(rp->c, args, bytes);
+    return ok;
+}
+
+typedef struct {
+    int n_carry, n_xs, n_ys;
+    int64_t length;
+    ag_tensor **args, **next, **ys; /* ys[j * length + k] */
+} replay_scan_state;
+
+static bool replay_scan_steps(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
+                              replay_scan_state *s)
+{
+    bool ok = true;
+    for (int64_t k = 0; k < s->length && ok; k++) {
+        const int64_t at = i->attrs->list[AG_FLOW_REVERSE] ? s->length - 1 - k : k;
+        ag_scope scope;
+        ag__bracket_begin(&scope, rp->c);
+        for (int j = 0; j < s->n_xs && ok; j++) {
+            s->args[s->n_carry + j] = ag_select(in[s->n_carry + j], 0, at);
+            ok = s->args[s->n_carry + j] != NULL;
+        }
+        ok = ok && replay_step(rp, i->regions[0], s->n_carry, s->n_ys, s->args, s->next);
+        for (int j = 0; j < s->n_ys && ok; j++)
+            s->ys[j * s->length + at] = s->next[s->n_carry + j];
+        ag__bracket_end(&scope);
+    }
+    return ok;
+}
+
+/* The stacked ys in the innermost scope. Of no steps the sizes that are not known are 0. */
+static bool replay_scan_stack(ag__replay *rp, const ag__inst *i, replay_scan_state *s,
+                              ag_tensor **out)
+{
+    for (int j = 0; j < s->n_ys; j++) {
+        const ag__value *v = &rp->r->values[i->out + s->n_carry + j];
+        int64_t shape[AG_MAX_DIMS];
+        for (int d = 0; d < v->ndim; d++)
+            shape[d] = d == 0 || v->shape[d] < 0 ? 0 : v->shape[d];
+        const ag_ints sizes = { shape, v->ndim };
+        out[j] = s->length ? ag_stack(s->ys + j * s->length, (int)s->length, 0)
+                           : ag_zeros(rp->c, sizes, .dtype = (ag_dtype)v->dtype);
+        if (!out[j])
+            return false;
+    }
+    return true;
+}
+
+static bool replay_scan_length(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, int64_t *n)
+{
+    const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
+    const int n_xs = (int)i->attrs->list[AG_FLOW_XS];
+    *n = n_xs ? in[n_carry]->dims[0] : i->attrs->list[AG_FLOW_LENGTH];
+    for (int j = 1; j < n_xs; j++)
+        if (in[n_carry + j]->dims[0] != *n)
+            return ag_fail(rp->c, AG_ERR_SHAPE,
+                           "ag_scan: scan got values with different leading axis sizes: %lld and "
+                           "%lld",
+                           (long long)*n, (long long)in[n_carry + j]->dims[0]);
+    return true;
+}
+
+static bool replay_scan(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    replay_scan_state s = { .n_carry = (int)i->attrs->list[AG_FLOW_CARRY],
+                            .n_xs = (int)i->attrs->list[AG_FLOW_XS],
+                            .n_ys = (int)i->attrs->list[AG_FLOW_YS] };
+    if (!replay_scan_length(rp, i, in, &s.length))
+        return false;
+    const int64_t n_ys = s.n_ys * s.length;
+    const size_t bytes = (size_t)(i->n_in + i->n_out + n_ys) * sizeof(ag_tensor *);
+    s.args = ag__alloc(rp->c, bytes);
+    if (!s.args)
+        return false;
+    s.next = s.args + i->n_in;
+    s.ys = s.next + i->n_out;
+    memcpy(s.args, in, (size_t)i->n_in * sizeof *in);
+    memset(s.ys, 0, (size_t)n_ys * sizeof *s.ys);
+    for (int j = 0; j < s.n_carry; j++)
+        ag__tensor_ref(s.args[j]);
+    const bool ok =
+        replay_scan_steps(rp, i, in, &s) && replay_scan_stack(rp, i, &s, out + s.n_carry);
+    if (ok)
+        replay_keep(out + s.n_carry, out + s.n_carry, s.n_ys);
+    for (int j = 0; j < s.n_carry; j++)
+        if (ok)
+            out[j] = s.args[j];
+        else
+            ag__tensor_unref(s.args[j]);
+    for (int64_t k = 0; k < n_ys; k++)
+        ag__tensor_unref(s.ys[k]);
+    ag__free(rp->c, s.args, bytes);
+    return ok;
+}
+
+/* ---- regions ---- */
+
+typedef bool replay_rule(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
+
+static replay_rule *replay_rule_of(const ag__op *op)
+{
+    static const struct {
+        const ag__op *op;
+        replay_rule *rule;
+    } rules[] = {
+        { &ag__op_placeholder, replay_given }, { &ag__op_variable, replay_given },
+        { &ag__op_constant, replay_constant }, { &ag__op_assign, replay_assign },
+        { &ag__op_detach, replay_detach },     { &ag__op_group, replay_group },
+        { &ag__op_gradient, replay_gradient }, { &ag__op_jvp, replay_jvp },
+        { &ag__op_cond, replay_branch },       { &ag__op_switch, replay_branch },
+        { &ag__op_while, replay_while },       { &ag__op_scan, replay_scan },
+    };
+    if (op->infer) /* a row of the table */
+        return replay_row;
+    for (int k = 0; k < AG_COUNT(rules); k++)
+        if (rules[k].op == op)
+            return rules[k].rule;
+    return replay_row;
+}
+
+/* What instruction k was the last to use is given up. */
+static void replay_release(ag__replay *rp, int32_t k)
+{
+    const ag__inst *i = &rp->r->insts[k];
+    for (int j = 0; j < i->n_in + i->n_after; j++) {
+        const int32_t v = j < i->n_in ? i->in[j] : i->after[j - i->n_in];
+        if (v < 0 || rp->s->last[v] != k)
+            continue;
+        ag__tensor_unref(rp->values[v]);
+        rp->values[v] = NULL;
+    }
+}
+
+static bool replay_inst(ag__replay *rp, int32_t k, ag_tensor **room)
+{
+    const ag__inst *i = &rp->r->insts[k];
+    ag_tensor **in = room, **out = room + i->n_in;
+    ag_scope s;
+    replay_gather(rp, i, 0, i->n_in, in);
+    ag__bracket_begin(&s, rp->c);
+    bool ok = replay_rule_of(i->op)(rp, i, in, out);
+    ag__bracket_end(&s);
+    const bool made = ok;
+    for (int j = 0; j < i->n_out && made; j++) {
+        const int32_t v = i->out + j;
+        if (!ok || rp->values[v] || rp->s->last[v] < 0) /* it was given, or nobody needs it */
+            ag__tensor_unref(out[j]);
+        else
+            ok = replay_set(rp, v, out[j]);
+    }
+    replay_release(rp, k);
+    return ok;
+}
+
+static bool replay_insts(ag__replay *rp)
+{
+    int room = 0;
+    for (int k = 0; k < rp->s->n_insts; k++) {
+        const ag__inst *i = &rp->r->insts[k];
+        if (rp->s->needed[k] && i->n_in + i->n_out > room)
+            room = i->n_in + i->n_out;
+    }
+    const size_t bytes = (size_t)room * sizeof(ag_tensor *);
+    ag_tensor **list = ag__alloc(rp->c, bytes);
+    bool ok = list != NULL;
+    for (int32_t k = 0; k < rp->s->n_insts && ok; k++)
+        if (rp->s->needed[k])
+            ok = replay_inst(rp, k, list);
+    ag__free(rp->c, list, bytes);
+    return ok;
+}
+
+bool ag__replay_run(ag__replay *rp)
+{
+    ag_context *c = rp->c;
+    const bool grad = c->grad_enabled, inference = c->inference;
+    c->grad_enabled = rp->tape || rp->s->differentiates;
+    c->inference = false;
+    bool ok = true;
+    for (int v = 0; v < rp->s->n_values && ok; v++)
+        if (rp->values[v] && rp->s->source[v])
+            ok = replay_set(rp, v, rp->values[v]);
+    ok = ok && replay_insts(rp);
+    c->grad_enabled = grad;
+    c->inference = inference;
+    return ok;
+}
+
+/* Without a tape what comes out belongs to no graph. */
+static bool replay_results(const ag__replay *rp, ag_tensor **outs)
+{
+    for (int j = 0; j < rp->r->n_outs; j++) {
+        ag_tensor *t = rp->values[rp->r->outs[j]];
+        outs[j] = rp->tape || !ag__wants_grad(t) ? ag__tensor_ref(t) : ag__tensor_alias(t);
+        if (outs[j])
+            continue;
+        while (j-- > 0)
+            ag__tensor_unref(outs[j]);
+        return false;
+    }
+    return true;
+}
+
+bool ag__region_call(ag_context *c, const ag__region *r, ag_tensor *const *args, ag_tensor **outs,
+                     bool tape)
+{
+    ag__schedule s;
+    const size_t bytes = (size_t)r->n_values * sizeof(ag_tensor *);
+    if (!ag__schedule_make(&s, c, r, r->outs, r->n_outs, NULL))
+        return false;
+    ag_tensor **values = ag__alloc(c, bytes);
+    if (values)
+        memset(values, 0, bytes);
+    for (int i = 0; i < r->n_params && values; i++)
+        values[r->params[i]] = ag__tensor_ref(args[i]);
+    ag__replay rp = { c, r, &s, values, NULL, tape };
+    const bool ok = values && ag__replay_run(&rp) && replay_results(&rp, outs);
+    for (int v = 0; v < r->n_values && values; v++)
+        ag__tensor_unref(values[v]);
+    ag__free(c, values, bytes);
+    ag__schedule_free(&s, c);
+    return ok;
+}

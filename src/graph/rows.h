@@ -1,0 +1,49 @@
+/*
+ * The rows that only graphs have: where values come from, control flow, derivatives. They stand beside
+ * the table of operations and are entered in rows.def.
+ *
+ * Operands, regions and results of each:
+ *     placeholder, constant, variable   -                                -> value
+ *     assign     variable, value        i[0]: how (AG_ASSIGN...)         -> the new value
+ *     detach     x                                                       -> x
+ *     group      values                                                  -> false
+ *     gradient   outputs, their gradients (or none), inputs              -> gradients of the inputs
+ *                i[0], i[1]: how many outputs and inputs
+ *     jvp        inputs, their tangents (or none), captured; region      -> outputs, tangents
+ *                i[0]: how many inputs
+ *     cond       pred, inputs, captured; region for false, for true      -> results
+ *     switch     index, inputs, captured; a region for each branch       -> results
+ *     while      variables, captured; regions: body, condition           -> variables
+ *     scan       carry, xs, captured; region: body                       -> carry, ys
+ * What a loop keeps in its list is in ag__loop.
+ */
+#ifndef AG_GRAPH_ROWS_H
+#define AG_GRAPH_ROWS_H
+
+#include "graph.h"
+
+#define AG__ROW(name) extern const ag__op ag__op_##name;
+#include "rows.def"
+#undef AG__ROW
+
+/* A row of the table of operations, or of graphs; NULL: there is none. */
+const ag__op *ag__graph_row(const char *name);
+const char *ag__graph_row_name(const ag__op *op); /* by which it is found */
+static inline bool ag__inst_is(const ag__inst *i, const ag__op *op) { return i->op == op; }
+
+enum { AG_ASSIGN, AG_ASSIGN_ADD, AG_ASSIGN_SUB };
+
+/* The list of a loop's attributes. */
+enum {
+    AG_FLOW_CARRY, /* how many variables */
+    AG_FLOW_XS,    /* how many xs and */
+    AG_FLOW_YS,    /* ys, which are stacked along a first dimension */
+    AG_FLOW_LIMIT, /* the most iterations; 0: no limit */
+    AG_FLOW_REVERSE,
+    AG_FLOW_LENGTH, /* iterations of a scan without xs; -1: as xs say; -2: an operand behind them says */
+    AG_FLOW_SNAPSHOTS,
+    AG_FLOW_COUNT, /* the last result is how many iterations there were */
+    AG_FLOW_ATTRS
+};
+
+#endif
