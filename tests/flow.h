@@ -118,7 +118,11 @@ bool flow_looped(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user
 #define FLOW_STEP(name) static bool name(ag_tensor *const *v, int n, ag_tensor **next, void *user)
 #define FLOW_BUILD(name)                                                                           \
     static bool name(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+#define FLOW_SCAN_STEP(name)                                                                       \
+    static bool name(ag_tensor *const *carry, int n, ag_tensor *const *x, int k, ag_tensor **next, \
+                     ag_tensor **y, int m, void *user)
 #define FLOW_TEST(name) static ag_tensor *name(ag_tensor *const *v, int n, void *user)
+#define SCAN_UNUSED (void)carry, (void)n, (void)x, (void)k, (void)next, (void)y, (void)m, (void)user
 #define STEP_UNUSED (void)v, (void)n, (void)user
 #define BUILD_UNUSED (void)n, (void)m, (void)user
 

@@ -218,7 +218,7 @@ static void t_passed_through(ag_context *c)
     FLOW_CHECK(c, .build = constant, .in = { TRUTH(1), SCALAR(2), SCALAR(3) }, .out = { SCALAR(7) },
                .d1 = { { NULL, 0 }, AG_VALUES(0), AG_VALUES(0) },
                .d2 = { { NULL, 0 }, AG_VALUES(0), AG_VALUES(0) },
-               .d3 = { { NULL, 0 }, AG_VALUES(0), AG_VALUES(0) }, .skip = FLOW_MIXED);
+               .d3 = { { NULL, 0 }, AG_VALUES(0), AG_VALUES(0) });
     FLOW_CHECK(c, .build = constant, .in = { TRUTH(0), SCALAR(2), SCALAR(3) }, .out = { SCALAR(6) },
                .d1 = { { NULL, 0 }, AG_VALUES(3), AG_VALUES(2) },
                .d2 = { { NULL, 0 }, AG_VALUES(3), AG_VALUES(2) },
@@ -361,16 +361,16 @@ BRANCH(sine)
     return (out[0] = ag_sin(in[0])) != NULL;
 }
 
-BRANCH(product_times_second)
+BRANCH(second_squared_times_first)
 {
     BUILD_UNUSED;
-    return (out[0] = ag_mul(ag_mul(in[0], in[1]), in[0])) != NULL;
+    return (out[0] = ag_mul(ag_square(in[1]), in[0])) != NULL;
 }
 
 FLOW_BUILD(selected)
 {
     BUILD_UNUSED;
-    const ag_fn fns[] = { product, sine, product_times_second };
+    const ag_fn fns[] = { product, sine, second_squared_times_first };
     return ag_switch(in[0], fns, 3, &in[1], 2, out, 1);
 }
 

@@ -194,8 +194,7 @@ static void t_matrices(ag_context *c)
                        { NULL, 0 } },
                .d3 = { AG_VALUES(59.9873046875, 9.787109375, 76.728515625, 22.31640625),
                        AG_VALUES(31.2333984375, 40.7490234375),
-                       { NULL, 0 } },
-               .skip = FLOW_MIXED);
+                       { NULL, 0 } });
     FLOW_CHECK(c, FLOW_LOOP(2, matrix_square_step),
                .in = { TENSOR(AG_F64, AG_SHAPE(2, 2), 0.5, 0.25, -0.5, 1) },
                .out = { TENSOR(AG_F64, AG_SHAPE(2, 2), -0.265625, 0.375, -0.75, 0.484375) },

@@ -588,6 +588,11 @@ def grad(y, x):
     return torch.autograd.grad(y, x, create_graph=True)[0]
 
 
+case(1.5, 2., name="tangent")(lambda x, v: 5 * x ** 4 * v)
+case(1.5, 2., name="tangent_of_gradient")(lambda x, v: 20 * x ** 3 * v)
+case(1.5, 2., name="tangent_of_tangent")(lambda x, v: 20 * x ** 3 * v * v)
+
+
 @case(5.)
 def cube_root(a):
     y = a * .5
@@ -650,10 +655,7 @@ def gradient_of_inner(x, a):
 
 @case(1.25, .5)
 def gradient_of_captured(x, w):
-    def body(y):
-        y = y * w + torch.sin(w)
-        return y + grad(torch.sin(y * w), w)
-    return repeat(2, body, x * 1)
+    return repeat(2, lambda y: y * w + grad(torch.sin(w * w), w), x)
 
 
 @case(1.5)
