@@ -172,7 +172,8 @@ static void t_gradient_of_captured(ag_context *c)
                .out = { SCALAR(1.765868632565967) },
                .d1 = { AG_VALUES(0.25), AG_VALUES(4.754543747960795) },
                .d2 = { AG_VALUES(2), AG_VALUES(5.40167500495372) },
-               .d3 = { AG_VALUES(8), AG_VALUES(-107.53038980081836) }, .skip = FLOW_MIXED);
+               .d3 = { AG_VALUES(8), AG_VALUES(-107.53038980081836) },
+               .skip = FLOW_MIXED); /* where w has data, and wants no gradient */
     FLOW_CHECK(c, .build = gradient_of_outer, .in = { SCALAR(1.5) }, .out = { SCALAR(20.25) },
                .d1 = { AG_VALUES(36) }, .d2 = { AG_VALUES(42) }, .d3 = { AG_VALUES(24) });
 }
@@ -321,8 +322,19 @@ FLOW_BUILD(tangent_of_tangent)
     return ag_jvp(tangent_of_this, in, 1, &in[1], &y, 1, out, (void *)&in[1]);
 }
 
+/* The same by ag_vjp: one input, one output. */
+FLOW_BUILD(pulled)
+{
+    BUILD_UNUSED;
+    ag_tensor *y = NULL;
+    return ag_vjp(fifth_power, in, 1, &y, 1, &in[1], out, user);
+}
+
 static void t_tangents(ag_context *c)
 {
+    FLOW_CHECK(c, .build = pulled, .in = { SCALAR(1.5), SCALAR(2) }, .out = { SCALAR(50.625) },
+               .d1 = { AG_VALUES(135), AG_VALUES(25.3125) },
+               .d2 = { AG_VALUES(405), AG_VALUES(67.5) }, .d3 = { AG_VALUES(900), AG_VALUES(135) });
     FLOW_CHECK(c, .build = tangent, .in = { SCALAR(1.5), SCALAR(2) }, .out = { SCALAR(50.625) },
                .d1 = { AG_VALUES(135), AG_VALUES(25.3125) },
                .d2 = { AG_VALUES(405), AG_VALUES(67.5) }, .d3 = { AG_VALUES(900), AG_VALUES(135) });

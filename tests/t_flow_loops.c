@@ -123,6 +123,20 @@ static void t_logistic(ag_context *c)
                .d3 = { AG_VALUES(413.6434876718314), AG_VALUES(-627.2292036608433) });
 }
 
+FLOW_STEP(times_second)
+{
+    STEP_UNUSED;
+    return (next[0] = ag_mul(v[0], FLOW_IN(1))) != NULL;
+}
+
+/* The number of states is not known beforehand. */
+FLOW_BUILD(snapshots_below_100)
+{
+    BUILD_UNUSED;
+    return ag_while_loop(is_below_100, times_second, in, 1, out, .user = (void *)in,
+                         .snapshots = 2);
+}
+
 static void t_snapshots(ag_context *c)
 {
     const int numbers[] = { 1, 2, 3, 100 };
@@ -132,6 +146,9 @@ static void t_snapshots(ag_context *c)
                    .d1 = { AG_VALUES(-2.6447152320241805), AG_VALUES(0.006806588840393923) },
                    .d2 = { AG_VALUES(-69.5328315278625), AG_VALUES(-19.01283750625564) },
                    .d3 = { AG_VALUES(413.6434876718314), AG_VALUES(-627.2292036608433) });
+    FLOW_CHECK(c, .build = snapshots_below_100, .in = { SCALAR(2), SCALAR(3) },
+               .out = { SCALAR(162) }, .d1 = { AG_VALUES(81), AG_VALUES(216) },
+               .d2 = { AG_VALUES(216), AG_VALUES(540) }, .d3 = { AG_VALUES(432), AG_VALUES(1008) });
 }
 
 FLOW_STEP(newton_step)
@@ -201,6 +218,20 @@ static void t_matrices(ag_context *c)
                .d1 = { AG_VALUES(-1.5, -1.796875, 3.6171875, 2.546875) },
                .d2 = { AG_VALUES(2.9140625, 0.79296875, 24.939453125, 24.3203125) },
                .d3 = { AG_VALUES(71.6220703125, 76.27734375, 133.3720703125, 148.6474609375) });
+}
+
+FLOW_STEP(shrink_step)
+{
+    STEP_UNUSED;
+    return (next[0] = ag_mul(v[0], .999)) != NULL;
+}
+
+static void t_many_iterations(ag_context *c)
+{
+    const int times = harness_faults() ? 5 : 3000;
+    const double scale = pow(.999, times);
+    FLOW_CHECK(c, FLOW_LOOP(times, shrink_step), .in = { VECTOR(2, -3) },
+               .out = { VECTOR(2 * scale, -3 * scale) }, .d1 = { AG_VALUES(scale, 1.125 * scale) });
 }
 
 /* ---- sizes that change ---- */
