@@ -101,7 +101,7 @@ static ag_tensor *weights_like(ag_context *c, const flow_value *v, int j)
                       &(ag_tensor_options){ .size = sizeof(ag_tensor_options), .dtype = v->dtype });
 }
 
-/* The weighted sum of tensors that have the dtypes and shapes of `like`; NULL when it has no term. */
+/* The weighted sum of tensors with the dtypes and shapes of `like`; NULL when it has no term. */
 static ag_tensor *weigh(flow_run *r, ag_tensor *const *t, const flow_value *like, int n)
 {
     ag_tensor *sum = NULL;

@@ -5,16 +5,17 @@
  *     FLOW_CHECK(c, .build = cube, .in = { SCALAR(2) }, .out = { SCALAR(8) },
  *                .d1 = { AG_VALUES(12) }, .d2 = { AG_VALUES(12) }, .d3 = { AG_VALUES(6) });
  *
- * The function runs on tensors with data, in the dynamic graph, and as a static graph, whose inputs
- * are placeholders (of known and of unknown sizes), constants, variables, intermediates, or tensors
- * with data beside a placeholder; each static graph runs interpreted and in the default way; and it
- * runs compiled. Outputs and derivatives are compared each time.
+ * The function runs on tensors with data, in the dynamic graph, and as a static graph, whose
+ * inputs are placeholders (of known and of unknown sizes), constants, variables, intermediates, or
+ * tensors with data beside a placeholder; each static graph runs interpreted and in the default
+ * way; and it runs compiled. Outputs and derivatives are compared each time.
  *
- * d1 are the derivatives of S0, a sum over all elements of the floating outputs, with respect to the
- * floating inputs; d2 are those of S1, the same sum over d1; d3 those of S2. Element k of tensor j of
- * the list weighs 1 + j + k / 8, so that no two places can be confused. With one scalar these are the
- * derivatives themselves. Orders without an entry are not looked at. Tangents need no entries: with the
- * weights as tangents, the weighted sum of the outputs' tangents must be that of d1.
+ * d1 are the derivatives of S0, a sum over all elements of the floating outputs, with respect to
+ * the floating inputs; d2 are those of S1, the same sum over d1; d3 those of S2. Element k of
+ * tensor j of the list weighs 1 + j + k / 8, so that no two places can be confused. With one
+ * scalar these are the derivatives themselves. Orders without an entry are not looked at. Tangents
+ * need no entries: with the weights as tangents, the weighted sum of the outputs' tangents must be
+ * that of d1.
  *
  * golden/flow.py makes the numbers that have no closed form.
  */
@@ -55,7 +56,8 @@ typedef struct {
         dtype, shape, AG_VALUES(__VA_ARGS__)                                                       \
     }
 /* In d1: no output uses the input. Zeros where they are asked for, and otherwise NULL or an error.
- * Where a loop or branch carries the input along in vain the gradient may also be zeros: AG_VALUES(0). */
+ * Where a loop or branch carries the input along in vain the gradient may also be zeros:
+ * AG_VALUES(0). */
 #define UNUSED                                                                                     \
     (ag_values) { NULL, -1 }
 
@@ -90,8 +92,8 @@ ag_session *flow_session(ag_graph *g, ag_backend backend);
 /* One run that must succeed: the value of one fetch. */
 ag_tensor *flow_fetch(ag_session *s, const ag_feed *feeds, int n, ag_tensor *fetch);
 
-/* vars = init; `times` (one integer) times: vars = step(vars); out = vars. A while loop that counts in
- * a variable of its own; n <= FLOW_MAX. */
+/* vars = init; `times` (one integer) times: vars = step(vars); out = vars. A while loop that
+ * counts in a variable of its own; n <= FLOW_MAX. */
 bool flow_repeat(ag_tensor *times, ag_body_fn step, ag_tensor *const *init, int n, ag_tensor **out,
                  void *user);
 /* The same with a number known beforehand and one variable; NULL when it fails. */
@@ -100,8 +102,9 @@ ag_tensor *flow_repeat_one(int64_t times, ag_body_fn step, ag_tensor *init, void
 bool flow_repeat_with(ag_tensor *times, ag_body_fn step, ag_tensor *const *init, int n,
                       ag_tensor **out, const ag_while_options *options);
 
-/* The build function of a loop that runs so many times over the first inputs, and gives the first of its
- * variables. The step's user is `in`: FLOW_IN(1) is the second input, at its value before the loop. */
+/* The build function of a loop that runs so many times over the first inputs, and gives the first
+ * of its variables. The step's user is `in`: FLOW_IN(1) is the second input, at its value before
+ * the loop. */
 typedef struct {
     ag_body_fn step;
     int64_t times;

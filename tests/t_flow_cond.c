@@ -1,6 +1,6 @@
 /*
- * Branches and their gradients: predicates of every kind, captured tensors, branches whose gradients
- * would be NaN if they were taken, several outputs, sizes that differ, ag_switch.
+ * Branches and their gradients: predicates of every kind, captured tensors, branches whose
+ * gradients would be NaN if they were taken, several outputs, sizes that differ, ag_switch.
  */
 #include "flow.h"
 

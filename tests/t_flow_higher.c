@@ -1,6 +1,6 @@
 /*
- * Derivatives of derivatives: gradients that bodies and branches take themselves, differentiated from
- * outside; forward over reverse and the other way round; Jacobians and Hessians; high orders.
+ * Derivatives of derivatives: gradients that bodies and branches take themselves, differentiated
+ * from outside; forward over reverse and the other way round; Jacobians and Hessians; high orders.
  */
 #include "flow.h"
 

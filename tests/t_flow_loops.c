@@ -1,6 +1,6 @@
 /*
- * while loops in longer programs: one after and beside the other, stop-gradients, recomputation, sizes
- * that change; and one graph that runs many times.
+ * while loops in longer programs: one after and beside the other, stop-gradients, recomputation,
+ * sizes that change; and one graph that runs many times.
  */
 #include "flow.h"
 
@@ -360,7 +360,8 @@ static void t_many_counts(ag_context *c)
     }
 }
 
-/* A graph that ran may be differentiated and run again; a second gradient is the same as the first. */
+/* A graph that ran may be differentiated and run again; a second gradient is the same as the
+ * first. */
 static void t_extended_after_a_run(ag_context *c)
 {
     ag_graph *g = flow_graph(c);
@@ -393,7 +394,7 @@ static void t_between_loops(ag_context *c)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_several_loops), TEST(t_detach), TEST(t_logistic), TEST(t_snapshots),
-               TEST(t_newton), TEST(t_matrices), TEST(t_growing), TEST(t_unknown_dim_grows),
-               TEST(t_static_sizes), TEST(t_traced_once), TEST(t_many_counts),
-               TEST(t_extended_after_a_run), TEST(t_between_loops));
+               TEST(t_newton), TEST(t_matrices), TEST(t_many_iterations), TEST(t_growing),
+               TEST(t_unknown_dim_grows), TEST(t_static_sizes), TEST(t_traced_once),
+               TEST(t_many_counts), TEST(t_extended_after_a_run), TEST(t_between_loops));
 }

@@ -1,6 +1,6 @@
 /*
- * Branches inside loops and loops inside branches: predicates from all levels, branches that would give
- * NaN in some iterations only.
+ * Branches inside loops and loops inside branches: predicates from all levels, branches that would
+ * give NaN in some iterations only.
  */
 #include "flow.h"
 

@@ -1,6 +1,6 @@
 /*
- * Scans and their gradients: sums, products, recurrences, networks; backwards; without inputs, without
- * carries, without outputs, without steps.
+ * Scans and their gradients: sums, products, recurrences, networks; backwards; without inputs,
+ * without carries, without outputs, without steps.
  */
 #include "flow.h"
 

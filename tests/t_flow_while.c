@@ -161,7 +161,8 @@ static void t_factorials(ag_context *c)
                .d1 = { AG_VALUES(93), { NULL, 0 } }, .d2 = { AG_VALUES(103), { NULL, 0 } },
                .d3 = { AG_VALUES(72), { NULL, 0 } });
     FLOW_CHECK(c, .build = factorial, .in = { INTEGER(10) }, .out = { INTEGER(3628800) });
-    FLOW_CHECK(c, .build = factorial_captured, .in = { INTEGER(10) }, .out = { INTEGER(3628800) });
+    FLOW_CHECK(c, .build = factorial_captured, .in = { INTEGER(10) }, .out = { INTEGER(3628800) },
+               .skip = ~(unsigned)(FLOW_LEAVES | FLOW_RESULTS)); /* t_flow_errors.c says why */
 }
 
 FLOW_STEP(affine_step)

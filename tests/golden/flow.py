@@ -237,11 +237,6 @@ def logistic(x, r):
 
 
 @case(2.)
-def newton(x):
-    return repeat(9, lambda y: (y + x / y) / 2, x)
-
-
-@case(2.)
 def newton_until(x):
     y = x
     while abs(y * y - x) > 1e-6:
@@ -357,14 +352,6 @@ case(5, 1.5, name="selected_alone")(lambda i, x: x * x)
 def twice(p, x):
     y = x * x if p else x
     return y * torch.sin(y) if p else y
-
-
-def sloped(x):
-    return 3 * x * x if x > 0 else -x
-
-
-case(2., name="sloped_1", orders=2)(sloped)
-case(-2., name="sloped_0", orders=2)(sloped)
 
 
 # ---- t_flow_scan.c ----
