@@ -424,6 +424,7 @@ static void t_unused(ag_context *c)
                .out = { SCALAR(-0.68359375) }, .d1 = { AG_VALUES(8.4375), AG_VALUES(0) },
                .d2 = { AG_VALUES(138.375), AG_VALUES(0) },
                .d3 = { AG_VALUES(1075.5), AG_VALUES(0) });
+    /* A compiled function is one node, which depends on all its inputs. */
     FLOW_CHECK(c, FLOW_LOOP(3, vain_step), .in = { SCALAR(1.5), SCALAR(2.5) },
                .out = { SCALAR(-0.68359375) }, .d1 = { AG_VALUES(8.4375), UNUSED },
                .d2 = { AG_VALUES(138.375), AG_VALUES(0) },

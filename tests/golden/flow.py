@@ -569,6 +569,50 @@ def grid(x, n):
                 torch.tensor([1., .5, -1.]))
 
 
+# ---- t_flow_edges.c ----
+
+@case(1.25)
+def aliased(x):
+    def step(a, b):
+        s = a * b + torch.sin(a)
+        return s, s
+    return repeat(3, step, x, x)
+
+
+case(1.5, .75, name="captured_next")(lambda x, z: repeat(3, lambda y, w: (y * w, z), x, x))
+case(1.5, name="constant_next")(
+    lambda x: repeat(3, lambda y, w: (y * w, torch.tensor(.5)), x, x))
+case([[.5, -1.], [2., .25]], name="transposed")(lambda a: repeat(3, lambda y: y.T @ a, a))
+case([1., -2., .5], name="spread")(
+    lambda x: repeat(3, lambda y: (y * x).sum().expand(3), x))
+case([1., -2., .5], name="flipped")(lambda x: repeat(3, lambda y: y.flip(0) * x, x))
+
+
+@case(1.5, 10.)
+def limit_only(x, limit):
+    y = x
+    while y < limit:
+        y = y * x
+    return y
+
+
+@case(1.25)
+def loop_of_gradient(x):
+    g = torch.autograd.grad(repeat(3, lambda y: y * x, x), x, create_graph=True)[0]
+    return repeat(2, lambda y: y * x + torch.sin(y), g)
+
+
+@case([1.5, -.5])
+def rows_of_carry(x):
+    return repeat(3, lambda y: torch.stack([y[1], y[0] * y[1]]), x)
+
+
+@case(1.5)
+def both_used(x):
+    a, b = repeat(3, lambda a, b: (a * b, b + x), x, torch.tensor(1.))
+    return a * b, b
+
+
 # ---- t_flow_higher.c ----
 
 def grad(y, x):
