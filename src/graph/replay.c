@@ -5,6 +5,7 @@
 
 #include "../autograd/view.h"
 #include "flow.h"
+#include "traced.h"
 
 /* ---- values ---- */
 
@@ -73,9 +74,16 @@ static bool replay_row(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, 
 static bool replay_constant(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
                             ag_tensor **out)
 {
-    (void)rp, (void)in;
-    out[0] = ag__tensor_ref(i->tensor);
-    return true;
+    (void)in;
+    out[0] = NULL;
+    if (!ag__is_tracing(rp->c)) {
+        out[0] = ag__tensor_ref(i->tensor);
+        return true;
+    }
+    const int32_t v = ag__region_operand(rp->c->tracing, "constant", i->tensor);
+    if (v >= 0)
+        out[0] = ag__symbol_new(rp->c->tracing, v);
+    return out[0] != NULL;
 }
 
 static bool replay_assign(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
@@ -203,10 +211,50 @@ static bool replay_jvp(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, 
     return ok;
 }
 
+/* ---- control flow of a graph that is traced ---- */
+
+/* An instruction of a traced region as it is: its regions use nothing but their parameters. */
+static bool replay_flow_again(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
+                              ag_tensor **out)
+{
+    const size_t bytes = (size_t)i->n_out * sizeof(ag__geometry);
+    ag__geometry *types = ag__alloc(rp->c, bytes);
+    for (int j = 0; j < i->n_out && types; j++) {
+        const ag__value *v = &rp->r->values[i->out + j];
+        ag__geometry_set(&types[j], (ag_dtype)v->dtype, ag__value_shape(v));
+    }
+    const ag__flow f = { i->op, i->attrs, i->regions, i->n_regions, i->n_in, i->n_out, in, types };
+    const bool ok = types && ag__traced_flow(rp->c, &f, out);
+    ag__free(rp->c, types, bytes);
+    return ok;
+}
+
+static bool replay_flow_trace(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
+                              ag_tensor **out)
+{
+    if (rp->r->graph->traced)
+        return replay_flow_again(rp, i, in, out);
+    return i->op == &ag__op_while  ? ag__traced_while(rp->c, i, in, out)
+           : i->op == &ag__op_scan ? ag__traced_scan(rp->c, i, in, out)
+                                   : ag__traced_branch(rp->c, i, in, out);
+}
+
+/* Twins stay twins. */
+static void replay_twins(ag__replay *rp, int32_t k)
+{
+    ag__region *r = rp->c->tracing;
+    rp->made[k] = r->n_insts - 1;
+    for (int32_t j = 0; j < k; j++)
+        if (rp->s->needed[j] && rp->r->insts[j].twin == k)
+            r->insts[rp->made[j]].twin = rp->made[k];
+}
+
 /* ---- branches ---- */
 
 static bool replay_branch(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
+    if (ag__is_tracing(rp->c))
+        return replay_flow_trace(rp, i, in, out);
     const ag_tensor *index = in[0];
     int k = 0;
     if (!ag__flow_pred(i->op == &ag__op_cond ? "ag_cond" : "ag_switch", "pred", index))
@@ -287,6 +335,8 @@ static bool replay_while_steps(ag__replay *rp, const ag__inst *i, ag_tensor **ar
 /* args and next lie behind each other; the carry owns a reference each. */
 static bool replay_while(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
+    if (ag__is_tracing(rp->c))
+        return replay_flow_trace(rp, i, in, out);
     const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
     const size_t bytes = (size_t)(i->n_in + n_carry) * sizeof(ag_tensor *);
     ag_tensor **args = ag__alloc(rp->c, bytes);
@@ -365,6 +415,8 @@ static bool replay_scan_length(ag__replay *rp, const ag__inst *i, ag_tensor *con
 
 static bool replay_scan(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
+    if (ag__is_tracing(rp->c))
+        return replay_flow_trace(rp, i, in, out);
     replay_scan_state s = { .n_carry = (int)i->attrs->list[AG_FLOW_CARRY],
                             .n_xs = (int)i->attrs->list[AG_FLOW_XS],
                             .n_ys = (int)i->attrs->list[AG_FLOW_YS] };
@@ -465,6 +517,8 @@ static bool replay_inst(ag__replay *rp, int32_t k, ag_tensor **room)
     bool ok = replay_rule_of(i->op)(rp, i, in, out);
     ag__bracket_end(&s);
     const bool made = ok;
+    if (ok && rp->made && i->n_regions)
+        replay_twins(rp, k);
     for (int j = 0; j < i->n_out && made; j++) {
         const int32_t v = i->out + j;
         if (ok && rp->values[v] && rp->s->bridge[v])
@@ -487,11 +541,15 @@ static bool replay_insts(ag__replay *rp)
             room = i->n_in + i->n_out;
     }
     const size_t bytes = (size_t)room * sizeof(ag_tensor *);
+    const bool again = ag__is_tracing(rp->c) && rp->r->graph->traced;
+    const size_t made = again ? (size_t)rp->s->n_insts * sizeof *rp->made : 0;
     ag_tensor **list = ag__alloc(rp->c, bytes);
-    bool ok = list != NULL;
+    rp->made = again ? ag__alloc(rp->c, made) : NULL;
+    bool ok = list && (rp->made || !again);
     for (int32_t k = 0; k < rp->s->n_insts && ok; k++)
         if (rp->s->needed[k])
             ok = replay_inst(rp, k, list);
+    ag__free(rp->c, rp->made, made);
     ag__free(rp->c, list, bytes);
     return ok;
 }
@@ -539,7 +597,7 @@ bool ag__region_call(ag_context *c, const ag__region *r, ag_tensor *const *args,
         memset(values, 0, bytes);
     for (int i = 0; i < r->n_params && values; i++)
         values[r->params[i]] = ag__tensor_ref(args[i]);
-    ag__replay rp = { c, r, &s, values, NULL, tape };
+    ag__replay rp = { c, r, &s, values, NULL, NULL, tape };
     const bool ok = values && ag__replay_run(&rp) && replay_results(&rp, outs);
     for (int v = 0; v < r->n_values && values; v++)
         ag__tensor_unref(values[v]);

@@ -29,6 +29,7 @@ typedef struct {
     const ag__schedule *s;
     ag_tensor **values; /* of the region, one reference each; NULL: not there */
     ag_tensor **vars;   /* values that are variables: what assignments so far have left; or NULL */
+    int32_t *made;      /* of a traced region: what its instructions became; or NULL */
     bool tape;          /* what comes out will be differentiated */
 } ag__replay;
 

@@ -397,7 +397,7 @@ static bool session_interpret(ag_session *s, const session_request *q, const ag_
 {
     const ag__region *r = &s->g->main;
     ag_tensor **values = lists, **assigned = lists + r->n_values;
-    ag__replay rp = { s->c, r, schedule, values, assigned, false };
+    ag__replay rp = { s->c, r, schedule, values, assigned, NULL, false };
     const bool ok = session_give(q, schedule, s, values) && ag__replay_run(&rp) &&
                     session_commit(s, q, values, assigned, results);
     for (int v = 0; v < 2 * r->n_values; v++)
