@@ -96,6 +96,11 @@ ag_tensor *program_second_weight(ag_context *c, const program *p, int i, const p
 
 /* ---- rows ---- */
 
+static ag_tensor *slice_of(ag_tensor *x, int dim, ag_ints range)
+{
+    return ag_slice(x, dim, range.data[0], range.data[1], range.data[2]);
+}
+
 #define ROW_PARAMETERS                                                                             \
     ag_context *c, ag_tensor *A, ag_tensor *B, ag_tensor *C, ag_ints D, int64_t K, int64_t L,      \
         int64_t M, int64_t N, double P, ag_dtype REAL, ag_tensor **y
