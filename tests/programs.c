@@ -101,6 +101,13 @@ static ag_tensor *slice_of(ag_tensor *x, int dim, ag_ints range)
     return ag_slice(x, dim, range.data[0], range.data[1], range.data[2]);
 }
 
+/* A copy of x whose first slice along dim was multiplied by y. */
+static ag_tensor *written(ag_tensor *x, ag_tensor *y, int dim)
+{
+    ag_tensor *copy = ag_clone(x);
+    return ag_mul_(ag_select(copy, dim, 0), y) ? copy : NULL;
+}
+
 #define ROW_PARAMETERS                                                                             \
     ag_context *c, ag_tensor *A, ag_tensor *B, ag_tensor *C, ag_ints D, int64_t K, int64_t L,      \
         int64_t M, int64_t N, double P, ag_dtype REAL, ag_tensor **y

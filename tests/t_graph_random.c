@@ -416,9 +416,9 @@ static void run_small(ag_context *c, uint64_t seed)
 }
 
 static void t_small_line(ag_context *c) { run_small(c, 15); }
-static void t_small_while(ag_context *c) { run_small(c, 174); }
-static void t_small_cond(ag_context *c) { run_small(c, 238); }
-static void t_small_scan(ag_context *c) { run_small(c, 139); }
+static void t_small_while(ag_context *c) { run_small(c, 113); }
+static void t_small_cond(ag_context *c) { run_small(c, 83); }
+static void t_small_scan(ag_context *c) { run_small(c, 109); }
 
 int main(int argc, char **argv)
 {
