@@ -144,6 +144,11 @@ bool ag__infer_unknown(const ag__call *call, ag__geometry *out);
 bool ag__record_in(ag__region *r, const ag__inst *like, const ag__geometry *geometry,
                    ag_tensor **out);
 
+/* A copy of a graph in context c, finished; values have the same numbers. */
+ag_graph *ag__graph_copy(ag_context *c, const ag_graph *from);
+/* A copy in g of a region that captures nothing. */
+ag__region *ag__region_copy(ag_graph *g, const ag__region *from);
+
 /* A type of values. */
 typedef struct {
     ag_dtype dtype;

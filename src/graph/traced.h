@@ -16,9 +16,6 @@ static inline bool ag__is_tracing(const ag_context *c)
     return c->tracing && c->tracing->graph->traced;
 }
 
-/* Replays rp into g, a new traced graph. */
-bool ag__traced_replay(ag_graph *g, ag__replay *rp);
-
 /* What a recorded `while`, `scan`, `cond` or `switch` is in a traced graph. out: one reference each. */
 bool ag__traced_while(ag_context *c, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
 bool ag__traced_scan(ag_context *c, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
