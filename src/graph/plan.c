@@ -31,15 +31,16 @@ bool ag__plan_run(ag__plan *p, ag_tensor *const *args, ag_tensor **results)
     if (!ag__region_call(c, &p->g->main, args, results, false))
         return false;
     for (int j = 0; j < p->g->main.n_outs; j++) {
-        if (p->into[j] >= 0) {
-            ag__copy_data(args[p->into[j]], results[j]);
-            ag__tensor_unref(results[j]);
-            results[j] = NULL;
-            continue;
-        }
         ag_tensor *own = ag__contiguous_copy(results[j], (ag_dtype)results[j]->dtype);
         ag__tensor_unref(results[j]);
         results[j] = own;
+    }
+    for (int j = 0; j < p->g->main.n_outs; j++) {
+        if (p->into[j] < 0)
+            continue;
+        ag__copy_data(args[p->into[j]], results[j]);
+        ag__tensor_unref(results[j]);
+        results[j] = NULL;
     }
     return true;
 }
