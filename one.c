@@ -44,6 +44,7 @@
 #include "src/ops/norm.c"
 #include "src/ops/number.c"
 #include "src/ops/op.c"
+#include "src/ops/operands.c"
 #include "src/ops/pnorm.c"
 #include "src/ops/pointwise.c"
 #include "src/ops/pointwise_api.c"

@@ -234,7 +234,7 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
     ag__walk_init(&w, loops->value[type], set->lanes[type], compute,
                   row->predicate ? AG_BOOL : compute, out[0], call->attrs, pointwise_part(row));
     for (int i = 0; i < call->n_in; i++)
-        ag__walk_add(&w, call->in[i], compute);
+        ag__walk_add(&w, call->in[i]);
     ag__walk_run(&w, call->c);
     return true;
 }
@@ -271,7 +271,7 @@ static ag_tensor *pointwise_fused(const ag__rule *r, int k)
     ag__walk w;
     ag__walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs, pointwise_part(row));
     for (int i = 0; i < 5; i++)
-        ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL, compute);
+        ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL);
     ag__walk_run(&w, r->c);
     return out;
 }
