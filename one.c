@@ -48,6 +48,8 @@
 #include "src/ops/pnorm.c"
 #include "src/ops/pointwise.c"
 #include "src/ops/pointwise_api.c"
+#include "src/ops/program.c"
+#include "src/ops/program_run.c"
 #include "src/ops/reduce.c"
 #include "src/ops/scan.c"
 #include "src/ops/scatter.c"

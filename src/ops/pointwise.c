@@ -193,6 +193,11 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
 
 /* ---- values ---- */
 
+ag_dtype ag__pointwise_compute(const ag__call *call, ag_dtype result)
+{
+    return pointwise_compute(call->op->pointwise->predicate ? pointwise_dtype(call) : result);
+}
+
 /* Rows that keep integers are arithmetic. */
 static int64_t pointwise_part(const ag__pointwise *row)
 {
@@ -227,8 +232,7 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
         pointwise_one(loops->value[out[0]->dtype == AG_F64], out[0],
                       (const ag_tensor *const *)call->in, call->n_in, call->attrs))
         return true;
-    const ag_dtype compute =
-        pointwise_compute(row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
+    const ag_dtype compute = ag__pointwise_compute(call, (ag_dtype)out[0]->dtype);
     const int type = pointwise_loop_type(compute);
     ag__walk w;
     ag__walk_init(&w, loops->value[type], set->lanes[type], compute,
