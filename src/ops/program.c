@@ -222,6 +222,7 @@ static size_t program_layout(ag__program *p, char *block)
     PROGRAM_LIST(p->writes, p->n_writes);
     PROGRAM_LIST(p->one, places);
     PROGRAM_LIST(p->one_data, places);
+    PROGRAM_LIST(p->bound, p->total == 1 ? p->n_codes : 0);
     for (int k = 0; k < p->n_reductions; k++) {
         program_reduction *r = &p->reductions[k];
         if ((ag_dtype)r->to->dtype != r->compute)
@@ -277,6 +278,8 @@ static void program_fill(ag__program *p, const maker *m)
     }
     for (int k = 0; k < p->n_places && p->total == 1; k++)
         p->one[k] = (char *)&p->one_data[k];
+    if (p->total == 1)
+        ag__program_bind(p);
 }
 
 /* ---- sizes ---- */

@@ -17,6 +17,11 @@ typedef struct {
     uint8_t dtype, from; /* of a conversion */
 } program_code;
 
+/* The data of a code of one element. */
+typedef struct {
+    char *data[AG_LOOP_MAX_DATA];
+} program_bound;
+
 /* An output that is written tile by tile. */
 typedef struct {
     const ag_tensor *to;
@@ -68,8 +73,9 @@ struct ag__program {
     program_columns columns;
     int64_t blocks, results; /* of the whole; of each reduction */
     program_reduction reductions[AG_PROGRAM_REDUCTIONS];
-    char **one; /* for programs of one element: their places */
-    double *one_data;
+    char **one;           /* for programs of one element: their places, */
+    double *one_data;     /* buffers, */
+    program_bound *bound; /* and the data of their codes, found once */
 };
 
 /* Elements on their way through a program, in one thread. */
@@ -86,6 +92,9 @@ static inline int64_t program_least(int64_t a, int64_t b) { return a < b ? a : b
 void ag__program_begin(program_tiles *t, int64_t from, int64_t n);
 /* Elements [done, done + m), the next ones, through all codes. */
 void ag__program_tile(program_tiles *t, int64_t done, int64_t m);
+
+/* Finds the data of all codes from the places, for programs of one element. */
+void ag__program_bind(ag__program *p);
 
 /* What a block of elements gives to reductions, and the results of one from all blocks. */
 void ag__program_lines(program_tiles *t, int64_t block);

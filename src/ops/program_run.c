@@ -9,6 +9,13 @@
 
 /* ---- tiles ---- */
 
+/* A conversion, or a copy to what may be the same place. */
+static void program_turn(const program_code *s, char *const *data, int64_t n)
+{
+    if (data[0] != data[1])
+        ag__convert((ag_dtype)s->dtype, data[0], 1, (ag_dtype)s->from, data[1], 1, n);
+}
+
 static void program_steps(const ag__program *p, char *const *place, int64_t n)
 {
     for (int i = 0; i < p->n_codes; i++) {
@@ -17,8 +24,8 @@ static void program_steps(const ag__program *p, char *const *place, int64_t n)
                                          place[s->in[2]] };
         if (s->loop)
             s->loop(n, data, s->p, s->q);
-        else if (data[0] != data[1])
-            ag__convert((ag_dtype)s->dtype, data[0], 1, (ag_dtype)s->from, data[1], 1, n);
+        else
+            program_turn(s, data, n);
     }
 }
 
@@ -89,26 +96,6 @@ static void program_finish(const ag__program *p, const program_reduction *r)
     program_convert(p, r);
 }
 
-/* One element needs no tiles. */
-static void program_one(ag__program *p)
-{
-    for (int k = 0; k < p->operands.n; k++) {
-        const ag__operand *o = &p->operands.at[k];
-        if (o->dtype == o->wanted)
-            p->one[k] = ag__at(p->inputs[k]);
-        else
-            ag__convert(o->wanted, p->one[k], 1, o->dtype, ag__at(p->inputs[k]), 1, 1);
-    }
-    for (int k = 0; k < p->n_writes; k++)
-        p->one[p->operands.n + k] = ag__at(p->writes[k].to);
-    program_steps(p, p->one, 1);
-    for (int k = 0; k < p->n_reductions; k++) {
-        const program_reduction *r = &p->reductions[k];
-        r->reducers->reduce[r->which](p->one[r->place], r->results, (ag__lanes){ 1, 1, 1, 1, 1 });
-        program_convert(p, r);
-    }
-}
-
 /* No element: what reductions of nothing are, if there are any. The greatest and the least of
  * nothing were refused before. */
 static void program_none(const ag__program *p)
@@ -119,6 +106,58 @@ static void program_none(const ag__program *p)
         if (p->results == 0 || r->which == AG_REDUCE_MAX || r->which == AG_REDUCE_MIN)
             continue;
         r->reducers->reduce[r->which](&none, r->results, (ag__lanes){ p->results, 0, 1, 1, 0 });
+        program_convert(p, r);
+    }
+}
+
+/* ---- one element ---- */
+
+void ag__program_bind(ag__program *p)
+{
+    for (int i = 0; i < p->n_codes; i++) {
+        const program_code *s = &p->codes[i];
+        p->bound[i] = (program_bound){ { p->one[s->to], p->one[s->in[0]], p->one[s->in[1]],
+                                         p->one[s->in[2]] } };
+    }
+}
+
+/* Where operands and outputs lie now; true when that is not where they were. */
+static bool program_follow(ag__program *p)
+{
+    bool moved = false;
+    for (int k = 0; k < p->operands.n; k++) {
+        const ag__operand *o = &p->operands.at[k];
+        char *at = ag__at(p->inputs[k]);
+        if (o->dtype != o->wanted) {
+            ag__convert(o->wanted, p->one[k], 1, o->dtype, at, 1, 1);
+            continue;
+        }
+        moved = moved || p->one[k] != at;
+        p->one[k] = at;
+    }
+    for (int k = 0; k < p->n_writes; k++) {
+        char *at = ag__at(p->writes[k].to), **place = &p->one[p->operands.n + k];
+        moved = moved || *place != at;
+        *place = at;
+    }
+    return moved;
+}
+
+/* There are no tiles, and mostly data lie where they lay before. */
+static void program_one(ag__program *p)
+{
+    if (program_follow(p))
+        ag__program_bind(p);
+    for (int i = 0; i < p->n_codes; i++) {
+        const program_code *s = &p->codes[i];
+        if (s->loop)
+            s->loop(1, p->bound[i].data, s->p, s->q);
+        else
+            program_turn(s, p->bound[i].data, 1);
+    }
+    for (int k = 0; k < p->n_reductions; k++) {
+        const program_reduction *r = &p->reductions[k];
+        r->reducers->reduce[r->which](p->one[r->place], r->results, (ag__lanes){ 1, 1, 1, 1, 1 });
         program_convert(p, r);
     }
 }
