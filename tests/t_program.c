@@ -403,7 +403,7 @@ static void check_random(ag_context *c, ag_ints shape)
 
 static void t_random_programs(ag_context *c)
 {
-    const int programs = harness_faults() ? 4 : 1500;
+    const int programs = harness_faults() ? 4 : 1000;
     state = 88172645463325252u;
     ag_manual_seed(c, 5);
     for (int i = 0; i < programs; i++)
@@ -497,6 +497,11 @@ static void t_reductions_of_columns(ag_context *c)
     const ag__program_text text = { ag__sizes(x), 1, true, &x, 1, NULL, 0, &out, 1 };
     CHECK_ERROR(ag__program_new(c, &text), AG_ERR_VALUE,
                 "a program has no products of its first dimensions");
+    ag_error_clear(c);
+    const ag__program_output sum = { 0, AG_REDUCE_SUM, to }, five[] = { sum, sum, sum, sum, sum };
+    const ag__program_text many = { ag__sizes(x), 1, true, &x, 1, NULL, 0, five, 5 };
+    CHECK_ERROR(ag__program_new(c, &many), AG_ERR_VALUE,
+                "a program has 4 reductions at most, not 5");
 }
 
 /* NaN wins, wherever it stands; of zeros the first. */

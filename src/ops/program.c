@@ -104,7 +104,7 @@ static int maker_step(maker *m, const ag__program_step *s)
     return result == s->dtype ? product : maker_convert(m, product, s->dtype);
 }
 
-/* What is kept of inputs themselves beside outputs is copied first: see below. */
+/* An input that is itself kept is copied to a buffer: an output may lie where it does. */
 static int maker_keep(maker *m, const ag__program_output *o)
 {
     const ag_dtype to = (ag_dtype)o->to->dtype;
@@ -412,12 +412,20 @@ static bool maker_init(maker *m, ag_context *c, const ag__program_text *text)
 }
 
 /* Products of columns would come out otherwise than the plain ones, which go row by row. */
-static bool maker_lacks(const maker *m)
+static bool maker_fits(const maker *m)
 {
-    bool lacks = false;
-    for (int k = 0; k < m->text->n_outputs && m->text->leading; k++)
-        lacks = lacks || m->text->outputs[k].which == AG_REDUCE_PROD;
-    return lacks;
+    const ag__program_text *text = m->text;
+    bool products = false;
+    for (int k = 0; k < text->n_outputs; k++)
+        products = products || text->outputs[k].which == AG_REDUCE_PROD;
+    if (products && text->leading)
+        return ag_fail(m->c, AG_ERR_VALUE, "a program has no products of its first dimensions");
+    if (text->n_outputs - m->n_writes > AG_PROGRAM_REDUCTIONS)
+        return ag_fail(m->c, AG_ERR_VALUE, "a program has %d reductions at most, not %d",
+                       AG_PROGRAM_REDUCTIONS, text->n_outputs - m->n_writes);
+    return m->n_places <= PROGRAM_PLACES ||
+           ag_fail(m->c, AG_ERR_VALUE, "a program of %d steps needs %d places; there are %d",
+                   text->n_steps, m->n_places, PROGRAM_PLACES);
 }
 
 ag__program *ag__program_new(ag_context *c, const ag__program_text *text)
@@ -429,12 +437,7 @@ ag__program *ag__program_new(ag_context *c, const ag__program_text *text)
     maker_codes(&m);
     maker_outputs(&m);
     maker_buffers(&m);
-    if (maker_lacks(&m)) {
-        ag__fail(c, AG_ERR_VALUE, "a program has no products of its first dimensions");
-    } else if (m.n_places > PROGRAM_PLACES) {
-        ag__fail(c, AG_ERR_VALUE, "a program of %d steps needs %d places; there are %d",
-                 text->n_steps, m.n_places, PROGRAM_PLACES);
-    } else {
+    if (maker_fits(&m)) {
         program_sizes(&sizes, &m);
         sizes.bytes = program_layout(&sizes, NULL);
         p = ag__alloc(c, sizes.bytes);
