@@ -51,7 +51,8 @@ typedef struct {
 
 /*
  * NULL and an error when there is no memory, or (AG_ERR_VALUE) when there are more values at a time
- * than tiles have room for (programs of up to 16 steps always fit), or reductions that there are not.
+ * than tiles have room for (up to 16 steps and as many outputs always fit), or reductions that there
+ * are not.
  *
  * The text is not needed afterwards. The tensors are: they must live as long as the program, which
  * owns none of them. Shapes, strides and dtypes are taken from them now, where their data lie
