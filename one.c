@@ -12,6 +12,7 @@
 #include "src/base/random.c"
 #include "src/base/scope.c"
 #include "src/base/site.c"
+#include "src/base/text.c"
 
 #include "src/tensor/create.c"
 #include "src/tensor/dtype.c"
@@ -97,6 +98,7 @@
 #include "src/graph/schedule.c"
 #include "src/graph/session.c"
 #include "src/graph/shapes.c"
+#include "src/graph/text.c"
 #include "src/graph/trace.c"
 
 #include "src/train/init.c"
