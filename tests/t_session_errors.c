@@ -103,7 +103,7 @@ static void t_feeds_that_are_none(ag_context *c)
         ag_session *s = graphs_session(e.g, graphs_backend[b]);
         CHECK_ERROR(ag_session_run(s, twice, 3, &e.y, 1, &t), AG_ERR_VALUE, "'x'");
         CHECK_ERROR(FETCH(s, e.y, { e.x, e.v }, { again, e.v }), AG_ERR_VALUE, "'x'");
-        CHECK_ERROR(FETCH(s, e.y, { e.v, e.v }), AG_ERR_VALUE, "symbolic");
+        CHECK_ERROR(FETCH(s, e.y, { e.v, e.v }), AG_ERR_VALUE, "is not symbolic");
         CHECK_ERROR(FETCH(s, e.y, { e.x, e.h }), AG_ERR_VALUE, "symbolic");
         CHECK_ERROR(FETCH(s, e.y, { e.x, e.x }), AG_ERR_VALUE, "symbolic");
         CHECK_ERROR(FETCH(s, e.y, { NULL, e.v }), AG_ERR_VALUE, "NULL");

@@ -106,7 +106,11 @@ static bool build_is_variable(const char *op, const ag_tensor *var)
 static ag_tensor *build_assign(const char *op, ag_tensor *var, ag_tensor *value, int how)
 {
     ag__shape_text a, b;
-    if (!var || !value || !build_is_variable(op, var))
+    if (!var)
+        return NULL;
+    if (!value)
+        return ag__fail(var->c, AG_ERR_VALUE, "ag_%s: the value is NULL", op);
+    if (!build_is_variable(op, var))
         return NULL;
     ag__region *r = ag__region_for(op, (ag_tensor *[]){ var, value }, 2);
     if (!r)
@@ -162,8 +166,16 @@ static bool build_numbers(ag_graph *g, const char *op, ag_tensor *const *list, i
     for (int i = 0; i < n; i++) {
         if (!ag__list_check(g->c, op, "tensor", i, list[i]))
             return false;
-        const ag__symbol *s = ag__is_symbolic(list[i]) ? ag__symbol_of(list[i]) : NULL;
-        if (!s || s->region != &g->main)
+        if (!ag__is_symbolic(list[i]))
+            return ag_fail(g->c, AG_ERR_VALUE,
+                           "ag_%s: tensor %d is not symbolic: it holds data and is no value of the "
+                           "graph",
+                           op, i);
+        const ag__symbol *s = ag__symbol_of(list[i]);
+        if (s->graph == g && s->region != &g->main)
+            return ag_fail(g->c, AG_ERR_GRAPH, "ag_%s: tensor %d is inside a loop or branch", op,
+                           i);
+        if (s->region != &g->main)
             return ag_fail(g->c, AG_ERR_GRAPH, "ag_%s: tensor %d is not an element of this graph.",
                            op, i);
         out[i] = s->value;

@@ -168,12 +168,13 @@ int32_t ag__region_operand(ag__region *r, const char *op, ag_tensor *t)
         around = at == s->region;
     if (around)
         return record_reach(r, s->region, s->value);
-    ag__fail(t->c, AG_ERR_GRAPH,
-             s->graph == r->graph
-                 ? "ag_%s: a tensor belongs to the body of a loop or to a branch that is finished; "
-                   "return it as one of the results"
-                 : "ag_%s: Tensor is not an element of this graph.",
-             op);
+    ag__fail(
+        t->c, AG_ERR_GRAPH,
+        s->graph == r->graph
+            ? "ag_%s: a tensor is from inside a loop or branch that is finished; return it as one "
+              "of the results"
+            : "ag_%s: Tensor is not an element of this graph.",
+        op);
     return -1;
 }
 

@@ -78,14 +78,6 @@ static bool replay_constant(ag__replay *rp, const ag__inst *i, ag_tensor *const 
     return true;
 }
 
-static bool replay_given(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
-{
-    (void)in, (void)out;
-    const char *name = rp->r->values[i->out].name;
-    return ag_fail(rp->c, AG_ERR_INTERNAL, "the value of %s '%s' is not there", i->op->name,
-                   name ? name : "");
-}
-
 static bool replay_assign(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     const int how = (int)i->attrs->i[0];
@@ -414,7 +406,6 @@ static replay_rule *replay_rule_of(const ag__op *op)
         const ag__op *op;
         replay_rule *rule;
     } rules[] = {
-        { &ag__op_placeholder, replay_given }, { &ag__op_variable, replay_given },
         { &ag__op_constant, replay_constant }, { &ag__op_assign, replay_assign },
         { &ag__op_detach, replay_detach },     { &ag__op_group, replay_group },
         { &ag__op_gradient, replay_gradient }, { &ag__op_jvp, replay_jvp },
@@ -442,11 +433,33 @@ static void replay_release(ag__replay *rp, int32_t k)
     }
 }
 
+/* A value that was given takes the place in the graph of the one that was computed, also where that was
+ * saved: rules see it. A view cannot be written over without its base, so another stands in for it. */
+static bool replay_bridge(ag__replay *rp, int32_t v, const ag__op *op, ag_tensor *computed)
+{
+    ag_tensor *given = rp->values[v], *y = computed;
+    if (op->is_view || op->is_hidden_view) {
+        const bool ok = ag__run(&ag__op_stand_in, (ag_tensor *[]){ computed, given }, 2, NULL, &y);
+        ag__tensor_unref(computed);
+        if (!ok)
+            return false;
+    } else if (ag__is_symbolic(computed)) {
+        *ag__symbol_of(computed) = *ag__symbol_of(given);
+    } else {
+        ag__copy_data(computed, given);
+    }
+    ag__tensor_unref(given);
+    rp->values[v] = y;
+    return true;
+}
+
 static bool replay_inst(ag__replay *rp, int32_t k, ag_tensor **room)
 {
     const ag__inst *i = &rp->r->insts[k];
     ag_tensor **in = room, **out = room + i->n_in;
     ag_scope s;
+    if (i->op == &ag__op_placeholder || i->op == &ag__op_variable) /* their values are given */
+        return true;
     replay_gather(rp, i, 0, i->n_in, in);
     ag__bracket_begin(&s, rp->c);
     bool ok = replay_rule_of(i->op)(rp, i, in, out);
@@ -454,7 +467,9 @@ static bool replay_inst(ag__replay *rp, int32_t k, ag_tensor **room)
     const bool made = ok;
     for (int j = 0; j < i->n_out && made; j++) {
         const int32_t v = i->out + j;
-        if (!ok || rp->values[v] || rp->s->last[v] < 0) /* it was given, or nobody needs it */
+        if (ok && rp->values[v] && rp->s->bridge[v])
+            ok = replay_bridge(rp, v, i->op, out[j]);
+        else if (!ok || rp->values[v] || rp->s->last[v] < 0) /* given, or nobody needs it */
             ag__tensor_unref(out[j]);
         else
             ok = replay_set(rp, v, out[j]);

@@ -10,9 +10,10 @@
 
 /* What of a region is run for some of its values. */
 typedef struct {
-    bool *needed;        /* instructions */
-    int32_t *last;       /* values: the last instruction that uses it; INT32_MAX: it is a result */
-    bool *source;        /* values: a gradient with respect to it is taken */
+    bool *needed;  /* instructions */
+    int32_t *last; /* values: the last instruction that uses it; INT32_MAX: it is a result */
+    bool *source;  /* values: a gradient with respect to it is taken */
+    bool *bridge;  /* values that are given, while gradients flow through what would compute them */
     bool differentiates; /* gradients are taken */
     int n_insts, n_values;
 } ag__schedule;

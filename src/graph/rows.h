@@ -26,6 +26,8 @@
 #include "rows.def"
 #undef AG__ROW
 
+extern const ag__op ag__op_stand_in; /* computed, given -> given: for intermediates that are fed */
+
 /* A row of the table of operations, or of graphs; NULL: there is none. */
 const ag__op *ag__graph_row(const char *name);
 const char *ag__graph_row_name(const ag__op *op); /* by which it is found */

@@ -1,12 +1,45 @@
 /* Which instructions of a region are needed for some of its values, and how long values are. */
 #include <string.h>
 
+#include "gradient.h"
 #include "replay.h"
 
 static void schedule_use(ag__schedule *s, int32_t v, int32_t by)
 {
     if (v >= 0 && s->last[v] < by)
         s->last[v] = by;
+}
+
+/* A value that is given and that lies between the outputs and an input of gradient g is a bridge: the
+ * derivatives are those of the graph, taken at what is given. */
+static bool schedule_bridge(ag__schedule *s, ag_context *c, const ag__region *r, const ag__inst *g,
+                            const bool *fed)
+{
+    const size_t n = (size_t)r->n_values;
+    bool *marks = ag__alloc(c, 2 * n), *behind = marks ? marks + n : NULL;
+    if (!marks)
+        return false;
+    memset(marks, 0, 2 * n);
+    for (int j = 0; j < g->n_in; j++)
+        if (j < g->attrs->i[0])
+            marks[g->in[j]] = true;
+        else if (j >= 2 * g->attrs->i[0])
+            behind[g->in[j]] = true;
+    for (int k = 0; k < r->n_insts; k++) {
+        const ag__inst *i = &r->insts[k];
+        bool depends = false;
+        for (int j = 0; j < i->n_in; j++)
+            depends = depends || (i->in[j] >= 0 && behind[i->in[j]]);
+        for (int j = 0; j < i->n_out && depends; j++) {
+            s->bridge[i->out + j] = s->bridge[i->out + j] || (fed[i->out + j] && i->op->vjp);
+            behind[i->out + j] = true;
+        }
+    }
+    const bool ok = ag__depend(r, marks);
+    for (size_t v = 0; v < n && ok; v++)
+        s->bridge[v] = s->bridge[v] && marks[v];
+    ag__free(c, marks, 2 * n);
+    return ok;
 }
 
 /* Instruction k is needed, and with it what it reads. An assignment does not read what it overwrites. */
@@ -30,14 +63,15 @@ bool ag__schedule_make(ag__schedule *s, ag_context *c, const ag__region *r, cons
                        int n, const bool *fed)
 {
     const size_t insts = (size_t)r->n_insts, values = (size_t)r->n_values;
-    const size_t bytes = values * sizeof(int32_t) + values + insts;
+    const size_t bytes = values * sizeof(int32_t) + 2 * values + insts;
     *s = (ag__schedule){ .n_insts = r->n_insts, .n_values = r->n_values };
     s->last = ag__alloc(c, bytes);
     if (!s->last)
         return false;
     s->source = (bool *)(s->last + values);
-    s->needed = s->source + values;
-    memset(s->source, 0, values + insts);
+    s->bridge = s->source + values;
+    s->needed = s->bridge + values;
+    memset(s->source, 0, 2 * values + insts);
     for (size_t v = 0; v < values; v++)
         s->last[v] = -1;
     for (int j = 0; j < n; j++)
@@ -46,9 +80,15 @@ bool ag__schedule_make(ag__schedule *s, ag_context *c, const ag__region *r, cons
         const ag__inst *i = &r->insts[k];
         bool needed = false;
         for (int j = 0; j < i->n_out; j++)
-            needed = needed || (s->last[i->out + j] >= 0 && !(fed && fed[i->out + j]));
-        if (needed)
-            schedule_need(s, r, k);
+            needed = needed || (s->last[i->out + j] >= 0 &&
+                                !(fed && fed[i->out + j] && !s->bridge[i->out + j]));
+        if (!needed)
+            continue;
+        schedule_need(s, r, k);
+        if (fed && i->op == &ag__op_gradient && !schedule_bridge(s, c, r, i, fed)) {
+            ag__schedule_free(s, c);
+            return false;
+        }
     }
     return true;
 }
@@ -56,6 +96,6 @@ bool ag__schedule_make(ag__schedule *s, ag_context *c, const ag__region *r, cons
 void ag__schedule_free(ag__schedule *s, ag_context *c)
 {
     const size_t insts = (size_t)s->n_insts, values = (size_t)s->n_values;
-    ag__free(c, s->last, values * sizeof(int32_t) + values + insts);
+    ag__free(c, s->last, values * sizeof(int32_t) + 2 * values + insts);
     s->last = NULL;
 }

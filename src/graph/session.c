@@ -126,8 +126,8 @@ static int32_t session_value(ag_session *s, const char *what, int i, const ag_te
     if (!t)
         ag__fail(s->c, AG_ERR_VALUE, "ag_session_run: %s %d is NULL", what, i);
     else if (!of)
-        ag__fail(s->c, AG_ERR_VALUE, "ag_session_run: %s %d holds data and is no tensor of a graph",
-                 what, i);
+        ag__fail(s->c, AG_ERR_VALUE, "ag_session_run: %s %d is not symbolic: it holds data", what,
+                 i);
     else if (of->graph != s->of)
         ag__fail(s->c, AG_ERR_GRAPH,
                  "ag_session_run: %s %d: Tensor is not an element of this graph.", what, i);
@@ -201,7 +201,9 @@ static bool session_fits(ag_session *s, const char *what, int32_t v, const ag_te
 
 bool ag_variable_set(ag_session *s, ag_tensor *var, ag_tensor *value)
 {
-    const int32_t v = s && var && value ? session_variable(s, "ag_variable_set", var) : -1;
+    if (s && (!var || !value))
+        return ag_fail(s->c, AG_ERR_VALUE, "ag_variable_set: the variable or the value is NULL");
+    const int32_t v = s ? session_variable(s, "ag_variable_set", var) : -1;
     if (v < 0 || !session_fits(s, "ag_variable_set", v, value))
         return false;
     ag_tensor *copy = ag__contiguous_copy(value, (ag_dtype)value->dtype);

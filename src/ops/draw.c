@@ -68,6 +68,7 @@ static bool bernoulli_vjp(ag__rule *r)
 }
 
 const ag__op ag__op_bernoulli = { .name = "bernoulli",
+                                  .draws = true,
                                   .node_name = "BernoulliBackward0",
                                   .operands = (const char *const[]){ "self" },
                                   .kind = AG_KIND_GENERAL,
@@ -77,6 +78,7 @@ const ag__op ag__op_bernoulli = { .name = "bernoulli",
                                   .kernel = bernoulli_kernel,
                                   .vjp = bernoulli_vjp };
 const ag__op ag__op_bernoulli_over = { .name = "bernoulli",
+                                       .draws = true,
                                        .node_name = "BernoulliBackward1",
                                        .operands = (const char *const[]){ "self", "p" },
                                        .kind = AG_KIND_GENERAL,

@@ -42,17 +42,18 @@ static bool randn_like_kernel(const ag__call *call, ag_tensor *const *out)
     return true;
 }
 
-#define LIKE_ROW(row, infer_)                                                                      \
+#define LIKE_ROW(row, infer_, draws_)                                                              \
     const ag__op ag__op_##row = { .name = #row,                                                    \
                                   .kind = AG_KIND_NODIFF,                                          \
                                   .n_in = 1,                                                       \
                                   .n_out = 1,                                                      \
                                   .takes_attrs = true,                                             \
+                                  .draws = draws_,                                                 \
                                   .infer = infer_,                                                 \
                                   .kernel = row##_kernel };
-LIKE_ROW(full_like, like_infer)
-LIKE_ROW(rand_like, draw_like_infer)
-LIKE_ROW(randn_like, draw_like_infer)
+LIKE_ROW(full_like, like_infer, false)
+LIKE_ROW(rand_like, draw_like_infer, true)
+LIKE_ROW(randn_like, draw_like_infer, true)
 #undef LIKE_ROW
 
 ag_tensor *ag_zeros_like(ag_tensor *t) { return ag__unary(&ag__op_full_like, t, NULL); }

@@ -81,6 +81,7 @@ typedef struct ag__op {
     bool takes_attrs;     /* the node keeps them */
     bool takes_undefined; /* the rule runs although no gradient arrived */
     bool takes_owned;     /* the rule looks at owns_g */
+    bool draws;           /* takes random numbers: two calls give different results */
     unsigned optional;    /* bit i: input i may be NULL */
     /* Fills out[j] for every output; false with an error. */
     bool (*infer)(const ag__call *call, ag__geometry *out);

@@ -1,0 +1,26 @@
+/*
+ * Passes: what is done to a traced graph before it is planned. Each is a file with one idea; it takes a
+ * graph and gives another, which computes the same results from the same parameters. Textual tests show
+ * each before and after (tests/t_passes_*.c).
+ */
+#ifndef AG_GRAPH_PASSES_H
+#define AG_GRAPH_PASSES_H
+
+#include "graph.h"
+
+/* A new graph; g stays as it is. NULL when out of memory, with the error. */
+typedef ag_graph *ag__pass_fn(const ag_graph *g);
+
+ag__pass_fn ag__pass_prune;     /* what no result needs; of an instruction and its twin, one */
+ag__pass_fn ag__pass_fold;      /* AG_PASS_FOLD */
+ag__pass_fn ag__pass_cse;       /* AG_PASS_CSE */
+ag__pass_fn ag__pass_algebra;   /* AG_PASS_ALGEBRA */
+ag__pass_fn ag__pass_transpose; /* AG_PASS_TRANSPOSE */
+ag__pass_fn ag__pass_hoist;     /* AG_PASS_HOIST */
+
+/* All of them but those in `off`, a sum of AG_PASS_...; dump (NULL: nothing) gets the graph's text after
+ * each. Takes g over, also when it fails. */
+ag_graph *ag__optimize(ag_graph *g, int off,
+                       void (*dump)(const char *pass, const char *graph, void *user), void *user);
+
+#endif
