@@ -95,6 +95,7 @@
 #include "src/graph/record.c"
 #include "src/graph/replay.c"
 #include "src/graph/rows.c"
+#include "src/graph/rules.c"
 #include "src/graph/schedule.c"
 #include "src/graph/session.c"
 #include "src/graph/shapes.c"
