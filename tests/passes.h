@@ -78,7 +78,10 @@ static inline void passes_call(const ag_graph *g, ag_tensor *const *args, ag_ten
     CHECK(g->main.n_outs <= PASSES_MAX);
     CHECK(ag__region_call(g->c, &g->main, args, outs, false));
     for (int j = 0; j < g->main.n_outs; j++)
-        ag__give(outs[j]);
+        if (outs[j]->own.scope) /* an argument, or a result that is there twice */
+            ag__tensor_unref(outs[j]);
+        else
+            ag__give(outs[j]);
 }
 
 static inline void passes_same(const ag_graph *a, const ag_graph *b, ag_tensor *const *args)
