@@ -23,9 +23,4 @@ bool ag__rule_index(ag_context *c, ag_dtype dtype); /* of a switch */
 /* x number i of a scan; *length is how many steps those before have (-1: not known), and those with it. */
 bool ag__rule_length(ag_context *c, int i, ag_ints x, int64_t *length);
 
-static inline ag__type ag__value_type(const ag__region *r, int32_t v)
-{
-    return (ag__type){ (ag_dtype)r->values[v].dtype, ag__value_shape(&r->values[v]) };
-}
-
 #endif
