@@ -43,15 +43,6 @@ bool ag__inst_is_twin(const ag__inst *i, const ag__inst *t)
            (i->n_in == 0 || !memcmp(i->in, t->in, (size_t)i->n_in * sizeof *i->in));
 }
 
-bool ag__inst_draws(const ag__inst *i)
-{
-    bool draws = i->op->draws;
-    for (int k = 0; k < i->n_regions && !draws; k++)
-        for (int j = 0; j < i->regions[k]->n_insts && !draws; j++)
-            draws = ag__inst_draws(&i->regions[k]->insts[j]);
-    return draws;
-}
-
 /* ---- adding ---- */
 
 static bool rewrite_param(ag__rewrite *rw, const ag__value *type, int32_t outside, int32_t *param)
@@ -341,8 +332,7 @@ static void rewrite_nest_attrs(const ag__rewrite *rw, const ag__rewrite_nest *ne
 {
     const ag__inst *i = nest->i;
     const int carry = ag__inst_carry(i), xs = ag__inst_xs(i);
-    *a = (ag__attrs){ .n = 0 };
-    memcpy(a, i->attrs, offsetof(ag__attrs, list) + (size_t)i->attrs->n * sizeof *a->list);
+    *a = ag__attrs_of(i);
     if (!ag__inst_is_loop(i)) {
         a->i[0] = nest->n_in - 1;
         return;

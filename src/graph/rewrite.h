@@ -106,8 +106,6 @@ bool ag__value_alike(const ag__value *a, const ag__value *b);
 int64_t ag__value_bytes(const ag__value *v); /* INT64_MAX where a size is unknown */
 /* t, which is said to be i's twin, stands behind it with the same operands. */
 bool ag__inst_is_twin(const ag__inst *i, const ag__inst *t);
-/* i or what is inside it takes random numbers. */
-bool ag__inst_draws(const ag__inst *i);
 /* i is a row of the table of operations, which computes results from operands. */
 static inline bool ag__inst_is_row(const ag__inst *i) { return i->op->infer && !i->n_regions; }
 
