@@ -23,7 +23,7 @@ typedef struct prune_region {
     bool *live;     /* instructions */
     int32_t *param; /* values: which parameter; -1: none */
     int32_t *first; /* instructions: where their regions stand in `inner` */
-    int32_t *stand; /* instructions: which stands for it; -1: nobody needs it */
+    int32_t *stand; /* instructions: which stands for it */
     int n_inner;
 } prune_region;
 
@@ -110,7 +110,7 @@ static prune_region *prune_inner(const prune_region *p, const ag__inst *i, int n
 static int32_t prune_stand(const prune_region *p, int32_t v)
 {
     const int32_t k = p->r->values[v].inst;
-    if (k < 0 || p->stand[k] < 0)
+    if (k < 0)
         return v;
     return p->r->insts[p->stand[k]].out + (v - p->r->insts[k].out);
 }
@@ -204,9 +204,8 @@ static void prune_choose(prune_region *p)
 {
     const ag__region *r = p->r;
     for (int k = r->n_insts - 1; k >= 0; k--) {
-        p->stand[k] = p->live[k] ? k : -1;
         const int32_t twin = r->insts[k].twin;
-        if (twin && ag__inst_is_twin(&r->insts[k], &r->insts[twin]) && p->stand[twin] >= 0)
+        if (twin && ag__inst_is_twin(&r->insts[k], &r->insts[twin]) && p->live[p->stand[twin]])
             p->stand[k] = p->stand[twin];
     }
     memset(p->needed, 0, (size_t)r->n_values + (size_t)r->n_insts);
@@ -253,8 +252,8 @@ static bool prune_inst(ag__rewrite *rw, const ag__inst *i)
 {
     const prune_region *p = rw->info;
     const int32_t stand = p->stand[i - p->r->insts];
-    const ag__inst *s = stand < 0 ? i : &p->r->insts[stand];
-    if (stand < 0 || !p->live[stand])
+    const ag__inst *s = &p->r->insts[stand];
+    if (!p->live[stand])
         return true;
     bool copied = false;
     for (int j = 0; j < s->n_out; j++)
