@@ -44,7 +44,8 @@ static void t_what_is_not_folded(ag_context *c)
                        "return %6 %7 %5 %0\n");
     CHECK(!ag_error(c));
     ag_tensor *outs[4];
-    CHECK_ERROR(ag__region_call(c, &after->main, &k, outs, false), AG_ERR_INDEX, "index 7 is out of bounds");
+    CHECK_ERROR(ag__region_call(c, &after->main, &k, outs, false), AG_ERR_INDEX,
+                "index 7 is out of bounds");
 }
 
 static void t_tensors_of_one_value(ag_context *c)
