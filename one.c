@@ -92,6 +92,7 @@
 #include "src/graph/gradient.c"
 #include "src/graph/graph.c"
 #include "src/graph/names.c"
+#include "src/graph/parse.c"
 #include "src/graph/record.c"
 #include "src/graph/replay.c"
 #include "src/graph/rows.c"
@@ -106,5 +107,7 @@
 #include "src/train/optim.c"
 
 #include "src/io/dot.c"
+#include "src/io/file.c"
+#include "src/io/graph_file.c"
 #include "src/io/npy.c"
 #include "src/io/offload.c"
