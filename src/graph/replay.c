@@ -5,6 +5,7 @@
 
 #include "../autograd/view.h"
 #include "flow.h"
+#include "rules.h"
 
 /* ---- values ---- */
 
@@ -44,7 +45,7 @@ static void replay_keep(ag_tensor *const *from, ag_tensor **out, int n)
 
 /* ---- rows of the table ---- */
 
-extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided;
+extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided, ag__op_cat;
 
 /* Strides are not what they were when the call was recorded. */
 static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
@@ -63,6 +64,12 @@ static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
 static bool replay_row(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     (void)rp;
+    if (i->op == &ag__op_cat) { /* its attributes hold sizes, which may not have been known */
+        ag_tensor *y = ag_cat(in, i->n_in, (int)i->attrs->i[0]);
+        if (y)
+            out[0] = ag__tensor_ref(y);
+        return y != NULL;
+    }
     if (i->op == &ag__op_view || i->op == &ag__op_unsafe_view || i->op == &ag__op_as_strided)
         return replay_view(i, in[0], out);
     return ag__run_many(i->op, in, i->n_in, i->attrs, i->n_out, out);
@@ -368,7 +375,7 @@ static bool replay_scan(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
     replay_scan_state s = { .n_carry = (int)i->attrs->list[AG_FLOW_CARRY],
                             .n_xs = (int)i->attrs->list[AG_FLOW_XS],
                             .n_ys = (int)i->attrs->list[AG_FLOW_YS] };
-    if (!replay_scan_length(rp, i, in, &s.length))
+    if (!replay_scan_length(rp, i, in, &s.length) || !ag__rule_steps(rp->c, s.length, s.n_ys))
         return false;
     const int64_t n_ys = s.n_ys * s.length;
     const size_t bytes = (size_t)(i->n_in + i->n_out + n_ys) * sizeof(ag_tensor *);
