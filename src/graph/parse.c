@@ -163,11 +163,13 @@ static bool parse_integer(parse_reader *r, int64_t *v)
     const char *digits = r->at;
     for (; r->at < r->end && *r->at >= '0' && *r->at <= '9'; r->at++) {
         const int digit = *r->at - '0';
-        if (n < (INT64_MIN + digit) / 10)
+        if (n < (INT64_MIN + digit) / 10 || (10 * n - digit == INT64_MIN && !negative)) {
+            r->at = start;
             return parse_bad(r, "the number is out of range");
+        }
         n = 10 * n - digit;
     }
-    if (r->at == digits || (n == INT64_MIN && !negative)) {
+    if (r->at == digits) {
         r->at = start;
         return parse_bad(r, "expected a whole number");
     }
@@ -436,11 +438,11 @@ static bool parse_data(parse_reader *r, parse_draft *d)
     if (!ag__rule_type(r->c, d->like.op->name, g->dtype, shape))
         return parse_refused(r, d, &q);
     ag__quiet_forget(&q, r->c);
-    const int64_t numel = ag__shape_numel(shape), left = r->end - r->at;
     const bool bytes = parse_word(r, "0x");
+    const int64_t numel = ag__shape_numel(shape), left = r->end - r->at;
     const int64_t least = bytes ? 2 * (int64_t)ag__itemsize(g->dtype) : 1;
     if (numel < 0 || numel > left / least)
-        return parse_bad(r, "there are fewer data than the type says");
+        return parse_bad(r, "there are fewer data than the type says; texts for people leave some out");
     ag_tensor *t = d->like.tensor = ag__tensor_new(r->c, g->dtype, g->ndim, g->shape);
     if (!t)
         return false;
@@ -725,7 +727,10 @@ static bool parse_region(parse_reader *r, ag__region *parent, int depth, ag__reg
         return false;
     if (!parse_word(r, "return"))
         return parse_bad(r, "expected an instruction or return");
-    return parse_return(r, region) && parse_more(r) && parse_expect(r, '}') && parse_line_end(r);
+    if (!parse_return(r, region))
+        return false;
+    parse_more(r);
+    return parse_expect(r, '}') && parse_line_end(r);
 }
 
 /* The main region of a traced graph has parameters and results. */

@@ -209,7 +209,7 @@ static bool rule_jvp(const rule_call *k)
 {
     const ag__inst *i = k->i;
     const int64_t n = i->attrs->i[0];
-    if (n < 1 || 2 * n > i->n_in || n > i->n_in || i->n_regions != 1 || i->n_out % 2 ||
+    if (n < 1 || n > i->n_in / 2 || i->n_regions != 1 || i->n_out % 2 ||
         i->regions[0]->n_outs != i->n_out / 2 || i->regions[0]->n_params != i->n_in - n)
         return rule_malformed(k, "it takes inputs, their tangents, and a function of these inputs");
     const ag__region *body = i->regions[0];

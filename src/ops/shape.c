@@ -57,8 +57,8 @@ int64_t ag__size_or_same(const ag_tensor *x, int d)
 /* A size in a graph may be that of a dimension of x: see AG_SIZE_OF. */
 static int64_t view_size(const ag_tensor *x, int64_t size)
 {
-    const int64_t d = size - AG_SIZE_OF(0);
-    return d >= 0 && d < x->ndim && size < 0 ? x->dims[d] : size;
+    const bool same = size >= AG_SIZE_OF(0) && size < AG_SIZE_OF(x->ndim);
+    return same ? x->dims[size - AG_SIZE_OF(0)] : size;
 }
 
 /* In a graph, for x with unknown sizes: what `wanted` says is taken, -1 is unknown. */
