@@ -107,6 +107,7 @@
 #include "src/train/optim.c"
 
 #include "src/io/dot.c"
+#include "src/io/dot_graph.c"
 #include "src/io/file.c"
 #include "src/io/graph_file.c"
 #include "src/io/npy.c"

@@ -119,7 +119,6 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
             fits = fits && ag__mul_fits(known, size, &known);
     }
     known = zero ? 0 : known;
-    fits = fits || zero;
     if (hole >= 0 && known == 0 && x->numel == 0)
         return ag_fail(
             x->c, AG_ERR_SHAPE,
