@@ -29,7 +29,7 @@ static bool softmax_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0];
     ag__geometry_set(out, (ag_dtype)x->dtype, ag__sizes(x));
-    return norm_check_float(call);
+    return norm_check_float(call) && ag__attrs_dim(call, x->ndim);
 }
 
 typedef struct {

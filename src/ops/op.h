@@ -154,6 +154,19 @@ ag_ints ag__in_shape(const ag__rule *r, int input); /* of an input whose gradien
 ag_ints ag__out_shape(const ag__rule *r, int output);
 int ag__n_out(const ag__rule *r);
 
+/* For infer functions: attributes are what the functions of ours that make them say, also when they come
+ * from a file; otherwise an error. */
+static inline bool ag__attrs_fit(const ag__call *call, bool fit)
+{
+    return fit || ag_fail(call->c, AG_ERR_VALUE,
+                          "ag_%s: its attributes do not belong to these operands", call->op->name);
+}
+/* i[0] is a dimension of a tensor with `ndim`; where there are none it is 0. */
+static inline bool ag__attrs_dim(const ag__call *call, int ndim)
+{
+    const int64_t d = call->attrs->i[0];
+    return ag__attrs_fit(call, d >= 0 && d < (ndim > 0 ? ndim : 1));
+}
 /* For infer functions: geometry of a contiguous result. */
 static inline void ag__geometry_set(ag__geometry *g, ag_dtype dtype, ag_ints shape)
 {

@@ -72,23 +72,32 @@ int64_t ag__size_meant(const ag_tensor *x, int64_t size)
 static bool view_unknown(const ag_tensor *x, ag_ints wanted, ag__geometry *out)
 {
     int64_t all = 1, holes = 0, hole = 0;
+    ag__shape_text text;
+    bool counts = true;
     ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
     for (int i = 0; i < wanted.n; i++) {
         const int64_t size = out->shape[i] = ag__size_meant(x, wanted.data[i]);
-        all *= size < 0 ? 1 : size;
+        if (size < -1)
+            return ag_fail(x->c, AG_ERR_SHAPE,
+                           "ag_reshape: invalid shape dimension %lld at index %d of shape %s",
+                           (long long)size, i, ag__shape_string(&text, wanted));
+        counts = counts && ag__mul_fits(all, size < 0 ? 1 : size, &all);
         if (wanted.data[i] == -1)
             hole = i, holes++;
     }
     /* The hole is known when all that is unknown keeps its place. */
     int64_t left = 1, kept = 0, unknown = 0;
     for (int d = 0; d < x->ndim; d++) {
-        left *= x->dims[d] < 0 ? 1 : x->dims[d];
+        counts = counts && ag__mul_fits(left, x->dims[d] < 0 ? 1 : x->dims[d], &left);
         unknown += x->dims[d] < 0;
     }
     for (int i = 0; i < wanted.n; i++)
         kept += wanted.data[i] < -1 && out->shape[i] < 0;
     if (holes > 1)
         return ag_fail(x->c, AG_ERR_SHAPE, "ag_reshape: only one dimension can be inferred");
+    if (!counts)
+        return ag_fail(x->c, AG_ERR_SHAPE, "ag_reshape: the shape %s is too large",
+                       ag__shape_string(&text, wanted));
     if (holes && kept == unknown && all > 0 && left % all == 0)
         out->shape[hole] = left / all;
     return true;
@@ -117,7 +126,6 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
             fits = fits && ag__mul_fits(known, size, &known);
     }
     known = zero ? 0 : known;
-    fits = fits || zero;
     if (hole >= 0 && known == 0 && x->numel == 0)
         return ag_fail(
             x->c, AG_ERR_SHAPE,
@@ -588,11 +596,24 @@ static ag_tensor *part_backward(const ag__rule *r, const ag__op *op)
     return ag__unary(op, r->g[0], &a);
 }
 
+extern const ag__op ag__op_select_backward;
+
 static bool part_backward_infer(const ag__call *call, ag__geometry *out)
 {
-    ag__geometry_set(out, (ag_dtype)call->in[0]->dtype,
-                     (ag_ints){ call->attrs->list, call->attrs->n });
-    return true;
+    const ag_ints whole = { call->attrs->list, call->attrs->n };
+    ag__geometry part;
+    ag__geometry_set(out, (ag_dtype)call->in[0]->dtype, whole);
+    if (!ag__check_shape(call->c, call->op->name, whole, out->dtype))
+        return false;
+    part = *out;
+    for (int i = 0; i < part.ndim; i++)
+        part.strides[i] = 1;
+    part.offset = 0;
+    const bool select = call->op == &ag__op_select_backward;
+    if (!(select ? part_select : part_slice)(call->c, call->attrs, &part))
+        return false;
+    return ag__attrs_fit(call, ag__same_shape((ag_ints){ part.shape, part.ndim },
+                                              ag__sizes(call->in[0])));
 }
 
 /* Zeros, with input 0 written into the part of them that `part` cuts out. */
