@@ -122,13 +122,27 @@ static void t_sizes_that_are_found(ag_context *c)
     CHECK_RUNS(g, ag_cat(list, 2, 0), v, { list[0], NUMBERS(0) }, { x, v });
 }
 
+/* A dim of unknown size is squeezed as one of size 1. */
+static void t_squeezing(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = UNKNOWN(g, -1, 2), *y = ag_squeeze(x, 0), *dx = NULL;
+    CHECK(y);
+    CHECK_SHAPE(y, AG_SHAPE(2));
+    ag_tensor *sum = ag_sum(ag_square(y)), *v = NUMBERS(1, 2);
+    CHECK(sum && ag_grad(&sum, 1, &x, 1, &dx));
+    CHECK_RUNS(g, y, ag_squeeze(v, 0), { x, v });
+    CHECK_RUNS(g, dx, ag_mul(v, 2), { x, v });
+    CHECK_RUN_ERROR(g, y, AG_ERR_SHAPE, "ag_squeeze: the size of dimension 0",
+                    { x, NUMBERS(3, 2) });
+}
+
 static void t_sizes_that_must_be_known(ag_context *c)
 {
     static const char sentence[] = "must be known in a graph";
     ag_graph *g = graphs_graph(c);
     ag_tensor *x = UNKNOWN(g, 2, -1), *i = ag_placeholder(g, AG_I64, AG_SHAPE(2)), *out[4];
     CHECK(x && i);
-    CHECK_ERROR(ag_squeeze(x, 1), AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_split(x, 1, 1, out, 4) >= 0, AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_chunk(x, 2, -1, out, 4) >= 0, AG_ERR_SHAPE, sentence);
     CHECK_ERROR(ag_unbind(x, 1, out, 4) >= 0, AG_ERR_SHAPE, sentence);
@@ -339,7 +353,7 @@ int main(int argc, char **argv)
 {
     return RUN(TEST(t_products_of_unknown_batches), TEST(t_flattening), TEST(t_narrow),
                TEST(t_scatter_of_more_than_is_indexed), TEST(t_sizes_that_are_found),
-               TEST(t_sizes_that_must_be_known), TEST(t_data_that_runs_refuse),
+               TEST(t_squeezing), TEST(t_sizes_that_must_be_known), TEST(t_data_that_runs_refuse),
                TEST(t_shapes_that_depend_on_data), TEST(t_matrices_of_derivatives),
                TEST(t_cotangents), TEST(t_checkpoints), TEST(t_detaching_in_place),
                TEST(t_what_needs_data), TEST(t_writes_into_views),
