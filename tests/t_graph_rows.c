@@ -249,6 +249,68 @@ static void check_traced(ag_context *c, subject *t,
                 check_same(t, what_names[w], results[n++], eager[w][i], tolerance(t, w));
 }
 
+/* A gradient that was traced without a graph is a region like any other: replayed in a second traced graph
+ * it is differentiated there, as those of bodies and branches are. */
+static void check_retraced(ag_context *c, subject *t)
+{
+    inputs in, first = { .v = NULL }, again = { .v = NULL };
+    values eager = { { NULL } };
+    ag_tensor *args[2][2 * MAX_IN + 1], *symbols[2 * MAX_IN + 1], *g[MAX_IN], *u[MAX_IN];
+    ag_tensor *seconds[MAX_IN] = { NULL }, *results[MAX_IN];
+    int32_t outs[MAX_IN];
+    int n_args[2] = { 0, 0 }, n = 0, n_outs = 0, n_results = 0;
+    make_inputs(c, t, &in);
+    CHECK(take_gradients(t, c, &in, eager));
+    ag_graph *graphs[2];
+    inputs *const stand_ins[2] = { &first, &again };
+    for (int k = 0; k < 2; k++) {
+        CHECK(graphs[k] = ag__graph_new(c, true));
+        harness_defer(graphs_free_graph, graphs[k]);
+        for (int i = 0; i < t->n; i++) {
+            stand_ins[k]->x[i] = param(graphs[k], in.x[i], args[k], &n_args[k]);
+            stand_ins[k]->u[i] = param(graphs[k], in.u[i], args[k], &n_args[k]);
+        }
+        stand_ins[k]->v = param(graphs[k], in.v, args[k], &n_args[k]);
+    }
+    ag_tensor *y = call(t, c, first.x);
+    CHECK(y);
+    if (!ag_requires_grad(y) || ag_numel(y) < 0)
+        return;
+    CHECK(ag_grad(&y, 1, first.x, t->n, g, .grad_outputs = &first.v, .allow_unused = true));
+    for (int i = 0; i < t->n; i++)
+        if (g[i]) {
+            CHECK((outs[n_outs] = ag__region_operand(&graphs[0]->main, "test", g[i])) >= 0);
+            u[n_outs++] = again.u[i];
+        }
+    CHECK(ag__region_set_outs(&graphs[0]->main, outs, n_outs));
+    for (int i = 0; i < t->n; i++) {
+        symbols[2 * i] = again.x[i];
+        symbols[2 * i + 1] = again.u[i];
+    }
+    symbols[2 * t->n] = again.v;
+    CHECK(ag__region_call(c, &graphs[0]->main, symbols, g, true));
+    for (int k = 0; k < n_outs; k++)
+        ag__settle(g[k]);
+    for (int k = 0; k < n_outs; k++)
+        if (ag_requires_grad(g[k])) {
+            g[n] = g[k];
+            u[n++] = u[k];
+        }
+    if (n && !ag_grad(g, n, again.x, t->n, seconds, .grad_outputs = u, .allow_unused = true))
+        FAIL("%s: a traced gradient cannot be differentiated", t->name);
+    for (int i = 0; i < t->n; i++)
+        if (seconds[i])
+            g[n_results++] = seconds[i];
+    replay(c, t, graphs[1], args[1], g, n_results, results);
+    for (int i = 0, k = 0; i < t->n; i++) {
+        ag_tensor *zeros = ag_zeros_like(in.x[i]);
+        CHECK(zeros);
+        if (seconds[i] || eager[SECOND][i])
+            check_same(t, "a second gradient of a traced one", seconds[i] ? results[k++] : zeros,
+                       eager[SECOND][i] ? eager[SECOND][i] : zeros, 1e-11);
+    }
+}
+
 /* ---- recorded graphs ---- */
 
 /* A size that was said is the one that comes. */
@@ -335,6 +397,9 @@ static void check(ag_context *c, subject t, int number)
     AG_SCOPE (c)
         if (!t.integral)
             check_traced(c, &t, take_tangent);
+    AG_SCOPE (c)
+        if (!t.integral && !harness_faults())
+            check_retraced(c, &t);
     if (harness_faults())
         return;
     AG_SCOPE (c)
