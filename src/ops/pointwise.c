@@ -193,6 +193,11 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
 
 /* ---- values ---- */
 
+ag_dtype ag__pointwise_compute(const ag__call *call, ag_dtype result)
+{
+    return pointwise_compute(call->op->pointwise->predicate ? pointwise_dtype(call) : result);
+}
+
 /* Rows that keep integers are arithmetic. */
 static int64_t pointwise_part(const ag__pointwise *row)
 {
@@ -227,14 +232,13 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
         pointwise_one(loops->value[out[0]->dtype == AG_F64], out[0],
                       (const ag_tensor *const *)call->in, call->n_in, call->attrs))
         return true;
-    const ag_dtype compute =
-        pointwise_compute(row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
+    const ag_dtype compute = ag__pointwise_compute(call, (ag_dtype)out[0]->dtype);
     const int type = pointwise_loop_type(compute);
     ag__walk w;
     ag__walk_init(&w, loops->value[type], set->lanes[type], compute,
                   row->predicate ? AG_BOOL : compute, out[0], call->attrs, pointwise_part(row));
     for (int i = 0; i < call->n_in; i++)
-        ag__walk_add(&w, call->in[i], compute);
+        ag__walk_add(&w, call->in[i]);
     ag__walk_run(&w, call->c);
     return true;
 }
@@ -271,7 +275,7 @@ static ag_tensor *pointwise_fused(const ag__rule *r, int k)
     ag__walk w;
     ag__walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs, pointwise_part(row));
     for (int i = 0; i < 5; i++)
-        ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL, compute);
+        ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL);
     ag__walk_run(&w, r->c);
     return out;
 }
