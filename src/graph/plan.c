@@ -1,0 +1,613 @@
+/*
+ * Building plans: instructions become steps, values tensors. See plan.h and plan_parts.h.
+ *
+ * What a region's instructions need is known from its schedule, so each result finds its place at once:
+ * that of an operand which ends there, the place where it is wanted in the end (a target), or one of its
+ * own, whose time in use begins with this step and is stretched by each that reads it. Views are windows
+ * over the storage of their operand and take no step.
+ */
+#include "plan_parts.h"
+
+#include <string.h>
+
+#include "../tensor/foreign.h"
+
+extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided;
+
+enum { PLAN_SMALL = 64 }; /* bytes of arguments that are copied rather than bound */
+
+/* ---- tensors ---- */
+
+bool ag__plan_unsupported(const ag__plan *p, const char *what)
+{
+    return ag_fail(p->c, AG_ERR_UNSUPPORTED, "a plan cannot have %s", what);
+}
+
+bool ag__plan_keep(ag__plan *p, ag_tensor *t)
+{
+    ag_tensor **tensors =
+        t ? ag__make_room(p->c, p->tensors, p->n_tensors, &p->room_tensors, 32, sizeof *tensors)
+          : NULL;
+    if (!tensors) {
+        ag__tensor_unref(t);
+        return false;
+    }
+    p->tensors = tensors;
+    tensors[p->n_tensors++] = t;
+    return true;
+}
+
+int32_t ag__plan_place(ag__plan *p, size_t bytes)
+{
+    plan_place *places =
+        ag__make_room(p->c, p->places, p->n_places, &p->room_places, 32, sizeof *places);
+    if (!places)
+        return PLAN_NO_PLACE;
+    p->places = places;
+    places[p->n_places] = (plan_place){ .bytes = bytes, .from = p->now, .to = p->now };
+    return p->n_places++;
+}
+
+void ag__plan_touch(ag__plan *p, const plan_value *v)
+{
+    if (v && v->place >= 0)
+        p->places[v->place].to = p->now;
+}
+
+/* Unknown sizes count as 0 until the plan runs. */
+static ag_ints plan_known(ag_ints shape, int64_t *known)
+{
+    for (int d = 0; d < shape.n; d++)
+        known[d] = shape.data[d] < 0 ? 0 : shape.data[d];
+    return (ag_ints){ known, shape.n };
+}
+
+bool ag__plan_tensor(ag__plan *p, ag_dtype dtype, ag_ints shape, int32_t place, plan_value *v)
+{
+    int64_t known[AG_MAX_DIMS];
+    const bool dynamic = ag__shape_numel(shape) < 0;
+    shape = plan_known(shape, known);
+    ag_tensor *t = ag__tensor_foreign(p->c, dtype, shape.n, shape.data, p->foreign);
+    if (!t)
+        return false;
+    ag__foreign_ref(p->foreign);
+    plan_owner *owner = ag__plan_keep(p, t) ? ag__graph_alloc(p->g, sizeof *owner) : NULL;
+    if (owner && place == PLAN_NO_PLACE)
+        place = ag__plan_place(p, t->storage->bytes);
+    if (!owner || place == PLAN_NO_PLACE)
+        return false;
+    *owner = (plan_owner){ p->owners, t, place };
+    p->owners = owner;
+    *v = (plan_value){ .t = t, .place = place, .dynamic = dynamic };
+    return true;
+}
+
+bool ag__plan_bound(ag__plan *p, ag_dtype dtype, ag_ints shape, plan_value *v)
+{
+    ag__geometry g;
+    int64_t known[AG_MAX_DIMS];
+    ag__geometry_set(&g, dtype, plan_known(shape, known));
+    memset(g.strides, 0, sizeof g.strides);
+    g.offset = 0;
+    ag_tensor *t = ag__tensor_window(p->nothing, &g);
+    if (t)
+        t->dtype = (uint8_t)dtype;
+    if (!ag__plan_keep(p, t))
+        return false;
+    ag_tensor **bound =
+        ag__make_room(p->c, p->bound, p->n_bound, &p->room_bound, 8, sizeof *bound);
+    if (!bound)
+        return false;
+    p->bound = bound;
+    bound[p->n_bound++] = t;
+    *v = (plan_value){ .t = t, .place = PLAN_FLOATS, .dynamic = true };
+    return true;
+}
+
+plan_buffer *ag__plan_buffer(ag__plan *p)
+{
+    plan_buffer *b = ag__graph_alloc(p->g, sizeof *b);
+    if (!b)
+        return NULL;
+    b->next = p->buffers;
+    return p->buffers = b;
+}
+
+/* ---- steps ---- */
+
+plan_block *ag__plan_block(ag__plan *p)
+{
+    plan_block *block = ag__graph_alloc(p->g, sizeof *block);
+    if (!block)
+        return NULL;
+    block->next = p->blocks;
+    return p->blocks = block;
+}
+
+plan_step *ag__plan_step(ag__plan *p, plan_block *block, plan_kind kind)
+{
+    plan_step *steps =
+        ag__make_room(p->c, block->steps, block->n, &block->room, 16, sizeof *steps);
+    if (!steps)
+        return NULL;
+    p->now++;
+    block->steps = steps;
+    steps[block->n] = (plan_step){ .kind = kind };
+    return &steps[block->n++];
+}
+
+bool ag__plan_copy(ag__plan *p, plan_block *block, const plan_value *to, const plan_value *from)
+{
+    plan_step *s = ag__plan_step(p, block, PLAN_COPY);
+    if (!s)
+        return false;
+    s->u.copy.to = to->t;
+    s->u.copy.from = from->t;
+    s->u.copy.to_place = to->place;
+    s->u.copy.from_place = from->place;
+    ag__plan_touch(p, to);
+    ag__plan_touch(p, from);
+    return true;
+}
+
+bool ag__plan_dense(ag__plan *p, plan_block *block, plan_value *v)
+{
+    plan_value copy;
+    const ag_tensor *t = v->t;
+    if (!ag__plan_tensor(p, (ag_dtype)t->dtype, ag__sizes(t), PLAN_NO_PLACE, &copy) ||
+        !ag__plan_copy(p, block, &copy, v))
+        return false;
+    p->places[copy.place].from = p->now;
+    copy.t->flags |= t->flags & AG_T_NUMBER;
+    *v = copy;
+    return true;
+}
+
+/* ---- views ---- */
+
+/* The geometries of the results; false, where the operand's strides allow none, without an error. */
+static bool plan_geometry(const ag__call *call, ag__geometry *g)
+{
+    ag__quiet q;
+    ag__quiet_begin(&q, call->c);
+    const bool ok = call->op->infer(call, g);
+    ag__quiet_forget(&q, call->c);
+    return ok;
+}
+
+static bool plan_windows(plan_build *b, const ag__inst *i, ag__geometry *g)
+{
+    plan_value x = *ag__plan_in(b, i, 0);
+    const bool by_strides = i->op == &ag__op_as_strided;
+    if (by_strides && (x.t->offset || !ag__is_contiguous(x.t)) && !ag__plan_dense(b->p, b->block, &x))
+        return false;
+    ag__call call = { i->op, b->p->c, &x.t, 1, i->attrs, i->n_out };
+    if (!plan_geometry(&call, g) && (!ag__plan_dense(b->p, b->block, &x) || !call.op->infer(&call, g)))
+        return false;
+    for (int j = 0; j < i->n_out; j++) {
+        if (b->s.last[i->out + j] < 0)
+            continue;
+        ag_tensor *t = ag__tensor_window(x.t, &g[j]);
+        if (!ag__plan_keep(b->p, t))
+            return false;
+        b->values[i->out + j] = (plan_value){ .t = t, .place = x.place, .lent = x.lent };
+    }
+    return true;
+}
+
+static bool plan_view(plan_build *b, const ag__inst *i)
+{
+    const size_t bytes = (size_t)i->n_out * sizeof(ag__geometry);
+    ag__geometry *g = ag__alloc(b->p->c, bytes);
+    const bool ok = g && plan_windows(b, i, g);
+    ag__free(b->p->c, g, bytes);
+    return ok;
+}
+
+/* ---- rows that compute ---- */
+
+bool ag__plan_whole(const ag__plan *p, const plan_value *v)
+{
+    return v->place >= 0 && ag__plan_size(v->t) == p->places[v->place].bytes &&
+           v->t->offset == 0 && ag__is_contiguous(v->t);
+}
+
+bool ag__plan_dies(const plan_build *b, int32_t k, int j)
+{
+    const int32_t v = b->r->insts[k].in[j];
+    const plan_value *x = &b->values[v];
+    return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[v] == k &&
+           ag__plan_whole(b->p, x);
+}
+
+/* Operand j of a pointwise row may be written over: no other operand reads its elements in another order. */
+static bool plan_over(const plan_build *b, int32_t k, int j, const ag__value *result)
+{
+    const ag__inst *i = &b->r->insts[k];
+    const plan_value *x = ag__plan_in(b, i, j);
+    if (!ag__plan_dies(b, k, j) || x->t->numel != ag__shape_numel(ag__value_shape(result)) ||
+        ag__itemsize((ag_dtype)x->t->dtype) != ag__itemsize((ag_dtype)result->dtype))
+        return false;
+    for (int m = 0; m < i->n_in; m++) {
+        const plan_value *y = ag__plan_in(b, i, m);
+        if (y->place == x->place && (y->t->numel != x->t->numel || y->t->dtype != x->t->dtype ||
+                                     !ag__is_contiguous(y->t)))
+            return false;
+    }
+    return true;
+}
+
+/* The result, over operand x. */
+static bool plan_reuse(plan_build *b, const plan_value *x, const ag__value *result, plan_value *v)
+{
+    ag__geometry g;
+    int64_t stride = 1;
+    ag__geometry_set(&g, (ag_dtype)result->dtype, ag__value_shape(result));
+    g.offset = 0;
+    for (int d = g.ndim - 1; d >= 0; d--) {
+        g.strides[d] = stride;
+        stride *= g.shape[d] > 0 ? g.shape[d] : 1;
+    }
+    ag_tensor *t = ag__tensor_window(x->t, &g);
+    if (t)
+        t->dtype = result->dtype;
+    *v = (plan_value){ .t = t, .place = x->place };
+    return ag__plan_keep(b->p, t);
+}
+
+static bool plan_fits(const plan_value *target, const ag__value *v)
+{
+    return target && target->t->dtype == v->dtype &&
+           ag__same_shape(ag__sizes(target->t), ag__value_shape(v));
+}
+
+/* Result j of instruction k, for which nothing is computed before this step. */
+static bool plan_result(plan_build *b, int32_t k, int j)
+{
+    const ag__inst *i = &b->r->insts[k];
+    const int32_t v = i->out + j;
+    const ag__value *result = &b->r->values[v];
+    plan_value *value = &b->values[v];
+    if (plan_fits(b->target[v], result)) {
+        *value = *b->target[v];
+        value->lent = true;
+        ag__plan_touch(b->p, value);
+        return true;
+    }
+    for (int m = 0; m < i->n_in && i->op->pointwise; m++)
+        if (plan_over(b, k, m, result))
+            return plan_reuse(b, ag__plan_in(b, i, m), result, value);
+    return ag__plan_tensor(b->p, (ag_dtype)result->dtype, ag__value_shape(result), PLAN_NO_PLACE,
+                           value);
+}
+
+/* One element, of operands that have one: its loop may be called directly, when nothing moves. */
+static bool plan_places(plan_build *b, const ag__inst *i, plan_kernel *kernel)
+{
+    if (!i->op->pointwise || kernel->out[0]->numel != 1)
+        return true;
+    for (int j = 0; j < i->n_in; j++)
+        if (kernel->call.in[j]->numel != 1)
+            return true;
+    kernel->place = ag__graph_alloc(b->p->g, (size_t)(1 + i->n_in) * sizeof *kernel->place);
+    if (!kernel->place)
+        return false;
+    kernel->place[0] = b->values[i->out].place;
+    for (int j = 0; j < i->n_in; j++)
+        kernel->place[1 + j] = ag__plan_in(b, i, j)->place;
+    return true;
+}
+
+/* A row gives numbers when it gets nothing else. */
+static bool plan_numbers(const ag__call *call)
+{
+    for (int j = 0; j < call->n_in; j++)
+        if (!(call->in[j]->flags & AG_T_NUMBER))
+            return false;
+    return call->op->pointwise;
+}
+
+static bool plan_compute(plan_build *b, int32_t k)
+{
+    ag__plan *p = b->p;
+    const ag__inst *i = &b->r->insts[k];
+    plan_step *s = ag__plan_step(p, b->block, PLAN_KERNEL);
+    plan_kernel *kernel = s ? ag__graph_alloc(p->g, sizeof *kernel) : NULL;
+    const size_t tensors = (size_t)(i->n_in + i->n_out);
+    ag_tensor **in = kernel ? ag__graph_alloc(p->g, tensors * sizeof *in) : NULL;
+    if (!in)
+        return false;
+    s->u.kernel = kernel;
+    kernel->call = (ag__call){ i->op, p->c, in, i->n_in, i->attrs, i->n_out };
+    kernel->out = in + i->n_in;
+    for (int j = 0; j < i->n_in; j++) {
+        const plan_value *x = ag__plan_in(b, i, j);
+        in[j] = x ? x->t : NULL;
+        ag__plan_touch(p, x);
+    }
+    for (int j = 0; j < i->n_out; j++) {
+        if (!plan_result(b, k, j))
+            return false;
+        kernel->out[j] = b->values[i->out + j].t;
+        if (plan_numbers(&kernel->call))
+            kernel->out[j]->flags |= AG_T_NUMBER;
+    }
+    return plan_places(b, i, kernel);
+}
+
+/* ---- rows whose sizes are known when they run ---- */
+
+bool ag__plan_dynamic(ag__plan *p, plan_block *block, const ag__inst *i,
+                      const plan_value *const *in, const plan_value *out)
+{
+    plan_step *s = ag__plan_step(p, block, PLAN_DYNAMIC);
+    plan_dynamic *d = s ? ag__graph_alloc(p->g, sizeof *d) : NULL;
+    const size_t n = (size_t)i->n_in + 2 * (size_t)i->n_out;
+    d = d && (d->in = ag__graph_alloc(p->g, n * sizeof *d->in)) ? d : NULL;
+    d = d && (d->binds = ag__graph_alloc(p->g, (size_t)i->n_out)) ? d : NULL;
+    if (!d)
+        return false;
+    s->u.dynamic = d;
+    d->inst = i;
+    d->out = d->in + i->n_in;
+    d->room = d->out + i->n_out;
+    for (int j = 0; j < i->n_in; j++) {
+        d->in[j] = in[j] ? in[j]->t : NULL;
+        ag__plan_touch(p, in[j]);
+    }
+    for (int j = 0; j < i->n_out; j++) {
+        d->out[j] = out[j].t;
+        d->binds[j] = out[j].t && out[j].dynamic;
+        if (out[j].t && out[j].place >= 0)
+            p->places[out[j].place].from = p->places[out[j].place].to = p->now;
+    }
+    return true;
+}
+
+static bool plan_unknown(plan_build *b, const ag__inst *i)
+{
+    const plan_value **in =
+        ag__graph_alloc(b->p->g, (size_t)i->n_in * sizeof *in);
+    for (int j = 0; j < i->n_in && in; j++)
+        in[j] = ag__plan_in(b, i, j);
+    bool ok = in != NULL;
+    for (int j = 0; j < i->n_out && ok; j++) {
+        const ag__value *v = &b->r->values[i->out + j];
+        plan_value *out = &b->values[i->out + j];
+        if (b->s.last[i->out + j] < 0)
+            continue;
+        ok = ag__plan_knows(v) ? ag__plan_tensor(b->p, (ag_dtype)v->dtype, ag__value_shape(v),
+                                                 PLAN_NO_PLACE, out)
+                               : ag__plan_bound(b->p, (ag_dtype)v->dtype, ag__value_shape(v), out);
+    }
+    return ok && ag__plan_dynamic(b->p, b->block, i, in, &b->values[i->out]);
+}
+
+/* ---- regions ---- */
+
+static bool plan_is_dynamic(const plan_build *b, const ag__inst *i)
+{
+    for (int j = 0; j < i->n_in; j++) {
+        const plan_value *x = ag__plan_in(b, i, j);
+        if (x && x->dynamic)
+            return true;
+    }
+    for (int j = 0; j < i->n_out; j++)
+        if (!ag__plan_knows(&b->r->values[i->out + j]))
+            return true;
+    return false;
+}
+
+static bool plan_inst(plan_build *b, int32_t k)
+{
+    const ag__inst *i = &b->r->insts[k];
+    b->p->n_nodes++;
+    if (i->op == &ag__op_constant) {
+        b->values[i->out] =
+            (plan_value){ .t = i->tensor, .place = PLAN_CONSTANT, .lent = true };
+        return true;
+    }
+    if (i->op == &ag__op_cond || i->op == &ag__op_switch)
+        return ag__plan_branch(b, k);
+    if (i->op == &ag__op_while || i->op == &ag__op_scan)
+        return ag__plan_loop(b, k);
+    if (!i->op->infer)
+        return ag__plan_unsupported(b->p, i->op->name);
+    if (plan_is_dynamic(b, i))
+        return plan_unknown(b, i);
+    return i->op->is_view || i->op->is_hidden_view ? plan_view(b, i) : plan_compute(b, k);
+}
+
+/* What is a view of a value needs it as long as itself. */
+static void plan_stretch(plan_build *b)
+{
+    for (int32_t k = b->r->n_insts - 1; k >= 0; k--) {
+        const ag__inst *i = &b->r->insts[k];
+        if (!b->s.needed[k] || !(i->op->is_view || i->op->is_hidden_view))
+            continue;
+        for (int j = 0; j < i->n_out; j++)
+            if (b->s.last[i->in[0]] < b->s.last[i->out + j])
+                b->s.last[i->in[0]] = b->s.last[i->out + j];
+    }
+}
+
+static bool plan_insts(plan_build *b, const plan_value *params, const plan_value *targets,
+                       plan_value *outs)
+{
+    const ag__region *r = b->r;
+    plan_stretch(b);
+    for (int j = 0; j < r->n_params; j++)
+        b->values[r->params[j]] = params[j];
+    for (int j = 0; j < r->n_outs && targets; j++)
+        if (targets[j].t && !b->target[r->outs[j]])
+            b->target[r->outs[j]] = &targets[j];
+    for (int32_t k = 0; k < r->n_insts; k++)
+        if (b->s.needed[k] && !plan_inst(b, k))
+            return false;
+    for (int j = 0; j < r->n_outs; j++) {
+        outs[j] = b->values[r->outs[j]];
+        ag__plan_touch(b->p, &outs[j]);
+    }
+    return true;
+}
+
+bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const plan_value *params,
+                     const plan_value *targets, plan_value *outs)
+{
+    const size_t n = (size_t)r->n_values, bytes = n * (sizeof(plan_value) + sizeof(void *));
+    plan_build b = { .p = p, .r = r, .block = block };
+    if (!block || !ag__schedule_make(&b.s, p->c, r, r->outs, r->n_outs, NULL))
+        return false;
+    b.values = ag__alloc(p->c, bytes);
+    if (b.values) {
+        memset(b.values, 0, bytes);
+        b.target = (const plan_value **)(void *)(b.values + n);
+    }
+    const bool ok = b.values && plan_insts(&b, params, targets, outs);
+    ag__free(p->c, b.values, bytes);
+    ag__schedule_free(&b.s, p->c);
+    return ok;
+}
+
+/* ---- plans ---- */
+
+/* Few bytes are copied into the arena, where they may be written over; more are bound. */
+static bool plan_inputs(ag__plan *p, plan_value *params)
+{
+    const ag__region *r = &p->g->main;
+    for (int j = 0; j < r->n_params; j++) {
+        const ag__value *v = &r->values[r->params[j]];
+        const int64_t numel = ag__shape_numel(ag__value_shape(v));
+        if (numel < 0)
+            return ag__plan_unsupported(p, "a parameter of unknown size");
+        const bool small = (size_t)numel * ag__itemsize((ag_dtype)v->dtype) <= PLAN_SMALL;
+        if (!ag__plan_tensor(p, (ag_dtype)v->dtype, ag__value_shape(v),
+                             small ? PLAN_NO_PLACE : PLAN_FLOATS, &params[j]))
+            return false;
+        params[j].lent = !small;
+        params[j].t->flags |= v->number ? AG_T_NUMBER : 0;
+        p->inputs[j] = (plan_input){ params[j].t, small ? NULL : ag__plan_buffer(p) };
+        if (!small && !p->inputs[j].buffer)
+            return false;
+    }
+    return true;
+}
+
+/* Results that are given out are computed where they are given out, when they are more than a number. */
+static bool plan_targets(ag__plan *p, plan_value *targets)
+{
+    const ag__region *r = &p->g->main;
+    for (int j = 0; j < r->n_outs; j++) {
+        const ag__value *v = ag__region_out(r, j);
+        if (p->into[j] < 0 && ag__shape_numel(ag__value_shape(v)) > 1 &&
+            !ag__plan_tensor(p, (ag_dtype)v->dtype, ag__value_shape(v), PLAN_FLOATS, &targets[j]))
+            return false;
+    }
+    return true;
+}
+
+/* A result that lies in an argument is copied out of it before any is written over. */
+static bool plan_results(ag__plan *p, const plan_value *targets, plan_value *outs)
+{
+    for (int j = 0; j < p->g->main.n_outs; j++) {
+        const plan_value from = outs[j];
+        if (p->into[j] >= 0 && from.dynamic)
+            return ag__plan_unsupported(p, "a result of unknown size that is written over an argument");
+        if (p->into[j] >= 0 && from.place == PLAN_FLOATS) {
+            if (!ag__plan_tensor(p, (ag_dtype)from.t->dtype, ag__sizes(from.t), PLAN_NO_PLACE,
+                                 &outs[j]) ||
+                !ag__plan_copy(p, p->main, &outs[j], &from))
+                return false;
+        }
+        p->results[j] = (plan_result){ outs[j].t, outs[j].t == targets[j].t };
+    }
+    for (int j = 0; j < p->g->main.n_outs; j++)
+        ag__plan_touch(p, &outs[j]);
+    return true;
+}
+
+static bool plan_main(ag__plan *p, const int32_t *into)
+{
+    const ag__region *r = &p->g->main;
+    const size_t n_in = (size_t)r->n_params, n = (size_t)r->n_outs;
+    int32_t *copy = ag__graph_alloc(p->g, n * sizeof *copy);
+    plan_value *values = copy ? ag__graph_alloc(p->g, (n_in + 2 * n) * sizeof *values) : NULL;
+    p->inputs = values ? ag__graph_alloc(p->g, n_in * sizeof *p->inputs) : NULL;
+    p->results = p->inputs ? ag__graph_alloc(p->g, n * sizeof *p->results) : NULL;
+    if (!p->results)
+        return false;
+    if (n)
+        memcpy(copy, into, n * sizeof *copy);
+    p->into = copy;
+    p->main = ag__plan_block(p);
+    plan_value *targets = values + n_in, *outs = targets + n;
+    return p->main && plan_inputs(p, values) && plan_targets(p, targets) &&
+           ag__plan_region(p, r, p->main, values, targets, outs) &&
+           plan_results(p, targets, outs);
+}
+
+static bool plan_prepare(ag__plan *p)
+{
+    p->foreign = ag__foreign_new(p->c, NULL);
+    if (!p->foreign)
+        return false;
+    ag_tensor *t = ag__tensor_new(p->c, AG_F32, 1, (const int64_t[]){ 0 });
+    p->nothing = t;
+    return ag__plan_keep(p, t);
+}
+
+ag__plan *ag__plan_new(ag_graph *g, const int32_t *into, int off)
+{
+    ag_context *c = g->c;
+    const bool inference = c->inference;
+    ag__plan *p = ag__alloc(c, sizeof *p);
+    if (!p) {
+        ag_graph_free(g);
+        return NULL;
+    }
+    *p = (ag__plan){ .g = g, .c = c, .off = off };
+    c->inference = false;
+    const bool ok =
+        plan_prepare(p) && plan_main(p, into) && ag__plan_arrange(p) && ag__plan_link(p);
+    c->inference = inference;
+    if (ok)
+        return p;
+    ag__plan_free(p);
+    return NULL;
+}
+
+void ag__plan_free(ag__plan *p)
+{
+    if (!p)
+        return;
+    ag_context *c = p->c;
+    for (plan_block *b = p->blocks; b; b = b->next) {
+        for (int i = 0; i < b->n; i++)
+            if (b->steps[i].kind == PLAN_PROGRAM)
+                ag__program_free(b->steps[i].u.program);
+        ag__free(c, b->steps, (size_t)b->room * sizeof *b->steps);
+    }
+    for (int i = p->n_tensors - 1; i >= 0; i--)
+        ag__tensor_unref(p->tensors[i]);
+    for (plan_buffer *b = p->buffers; b; b = b->next)
+        ag__free(c, b->data, b->bytes);
+    if (p->foreign)
+        ag__foreign_unref(p->foreign);
+    ag__free(c, p->tensors, (size_t)p->room_tensors * sizeof *p->tensors);
+    ag__free(c, p->bound, (size_t)p->room_bound * sizeof *p->bound);
+    ag__free(c, p->places, (size_t)p->room_places * sizeof *p->places);
+    ag__free(c, p->arena, p->bytes);
+    ag_graph_free(p->g);
+    ag__free(c, p, sizeof *p);
+}
+
+int ag__plan_steps(const ag__plan *p)
+{
+    int n = 0;
+    for (const plan_block *b = p->blocks; b; b = b->next)
+        n += b->n;
+    return n;
+}
+
+int ag__plan_nodes(const ag__plan *p) { return p->n_nodes; }
+size_t ag__plan_bytes(const ag__plan *p) { return p->bytes; }

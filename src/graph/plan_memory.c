@@ -1,0 +1,188 @@
+/*
+ * The arena of a plan. Each place is in use from one step to another; those of which the times overlap
+ * lie apart. The largest are laid first, each as low as it fits.
+ *
+ * Time runs through the steps as they were built: those of a body or a branch lie within the time of
+ * the step that runs them. What must stay from one iteration to the next is in use for all of that.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../tensor/foreign.h"
+#include "plan_parts.h"
+
+enum { ARENA_ALIGN = 64 };
+
+static size_t arena_round(size_t bytes)
+{
+    return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+}
+
+static int arena_order(const void *a, const void *b)
+{
+    const plan_place *p = *(plan_place *const *)a, *q = *(plan_place *const *)b;
+    if (p->bytes != q->bytes)
+        return p->bytes > q->bytes ? -1 : 1;
+    return p->from != q->from ? (p->from < q->from ? -1 : 1) : p < q ? -1 : p > q;
+}
+
+/* Lays a place beside the n that are laid, which are in the order of their offsets. */
+static void arena_lay(plan_place **laid, int32_t n, plan_place *place)
+{
+    size_t at = 0;
+    int32_t to = n;
+    for (int32_t i = 0; i < n; i++) {
+        const plan_place *other = laid[i];
+        if (other->from > place->to || other->to < place->from)
+            continue;
+        if (at + place->bytes <= other->offset)
+            break;
+        if (at < other->offset + arena_round(other->bytes))
+            at = other->offset + arena_round(other->bytes);
+    }
+    place->offset = at;
+    while (to > 0 && laid[to - 1]->offset > at) {
+        laid[to] = laid[to - 1];
+        to--;
+    }
+    laid[to] = place;
+}
+
+static bool arena_share(ag__plan *p)
+{
+    const size_t bytes = 2 * (size_t)p->n_places * sizeof(plan_place *);
+    plan_place **order = ag__alloc(p->c, bytes), **laid = order ? order + p->n_places : NULL;
+    if (!order)
+        return false;
+    for (int32_t i = 0; i < p->n_places; i++)
+        order[i] = &p->places[i];
+    if (p->n_places)
+        qsort(order, (size_t)p->n_places, sizeof *order, arena_order);
+    for (int32_t i = 0; i < p->n_places; i++)
+        arena_lay(laid, i, order[i]);
+    ag__free(p->c, order, bytes);
+    return true;
+}
+
+bool ag__plan_arrange(ag__plan *p)
+{
+    size_t at = 0;
+    for (int32_t i = 0; i < p->n_places; i++) {
+        p->places[i].offset = at;
+        at += arena_round(p->places[i].bytes);
+    }
+    if (!(p->off & AG_PASS_REUSE) && !arena_share(p))
+        return false;
+    size_t bytes = 0;
+    for (int32_t i = 0; i < p->n_places; i++) {
+        const size_t end = p->places[i].offset + arena_round(p->places[i].bytes);
+        bytes = end > bytes ? end : bytes;
+    }
+    p->arena = ag__alloc(p->c, bytes);
+    if (!p->arena)
+        return false;
+    p->bytes = bytes;
+    for (plan_owner *o = p->owners; o; o = o->next)
+        o->tensor->storage->data = p->arena + (o->place >= 0 ? p->places[o->place].offset : 0);
+    return true;
+}
+
+bool ag__plan_room(ag__plan *p, plan_buffer *b, size_t bytes, size_t kept)
+{
+    if (bytes <= b->bytes && b->data)
+        return true;
+    const size_t more = bytes < 2 * b->bytes ? 2 * b->bytes : bytes < 256 ? 256 : bytes;
+    char *data = ag__alloc(p->c, more);
+    if (!data)
+        return false;
+    if (kept)
+        memcpy(data, b->data, kept);
+    ag__free(p->c, b->data, b->bytes);
+    b->data = data;
+    b->bytes = more;
+    return true;
+}
+
+/* ---- addresses ---- */
+
+static bool arena_fixed(const ag__plan *p, int32_t place)
+{
+    return place == PLAN_CONSTANT || (place >= 0 && !p->places[place].moves);
+}
+
+/* The loop of a row for one element of each operand. */
+static bool arena_link_one(ag__plan *p, plan_step *s)
+{
+    const plan_kernel *k = s->u.kernel;
+    const ag__call *call = &k->call;
+    const ag_tensor *out = k->out[0];
+    if (!k->place)
+        return true;
+    for (int j = 0; j <= call->n_in; j++)
+        if (!arena_fixed(p, k->place[j]))
+            return true;
+    const ag__pointwise *row = call->op->pointwise;
+    const ag_dtype compute = ag__pointwise_compute(call, (ag_dtype)out->dtype);
+    const int type = compute == AG_F32 ? AG_LOOP_F32 : compute == AG_F64 ? AG_LOOP_F64 : AG_LOOP_I64;
+    plan_mixed m = { .one = { .loop = ag__loop_best()->rows[row->index].value[type],
+                              .p = call->attrs->p,
+                              .q = call->attrs->q },
+                     .compute = compute,
+                     .result = row->predicate ? AG_BOOL : compute,
+                     .n = call->n_in };
+    bool mixed = m.result != (ag_dtype)out->dtype;
+    for (int j = 0; j < 4; j++) {
+        const ag_tensor *t = j == 0 || j > call->n_in ? out : call->in[j - 1];
+        m.one.data[j] = ag__at(t);
+        m.dtype[j] = (ag_dtype)t->dtype;
+        mixed = mixed || (j > 0 && j <= call->n_in && m.dtype[j] != compute);
+    }
+    for (int j = call->n_in + 1; j < 4; j++) /* what the loop does not use may be any array */
+        m.one.data[j] = m.one.data[1];
+    if (!mixed) {
+        s->kind = PLAN_ONE;
+        s->u.one = m.one;
+        return true;
+    }
+    plan_mixed *kept = ag__graph_alloc(p->g, sizeof *kept);
+    if (!kept)
+        return false;
+    *kept = m;
+    s->kind = PLAN_MIXED;
+    s->u.mixed = kept;
+    return true;
+}
+
+static void arena_link_copy(const ag__plan *p, plan_step *s)
+{
+    ag_tensor *to = s->u.copy.to, *from = s->u.copy.from;
+    if (!arena_fixed(p, s->u.copy.to_place) || !arena_fixed(p, s->u.copy.from_place) ||
+        to->dtype != from->dtype || !ag__is_contiguous(to) || !ag__is_contiguous(from) ||
+        ag__plan_size(to) > 64)
+        return;
+    s->kind = PLAN_MOVE;
+    s->u.move.to = ag__at(to);
+    s->u.move.from = ag__at(from);
+    s->u.move.bytes = ag__plan_size(to);
+}
+
+static void arena_link_loop(const ag__plan *p, plan_loop *l)
+{
+    if (l->cond && l->pred->dtype == AG_BOOL && arena_fixed(p, l->pred_place))
+        l->pred_data = (const bool *)ag__at(l->pred);
+}
+
+bool ag__plan_link(ag__plan *p)
+{
+    for (plan_block *b = p->blocks; b; b = b->next)
+        for (int i = 0; i < b->n; i++) {
+            plan_step *s = &b->steps[i];
+            if (s->kind == PLAN_KERNEL && !arena_link_one(p, s))
+                return false;
+            if (s->kind == PLAN_COPY)
+                arena_link_copy(p, s);
+            if (s->kind == PLAN_LOOP)
+                arena_link_loop(p, s->u.loop);
+        }
+    return true;
+}
