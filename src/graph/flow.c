@@ -279,9 +279,9 @@ static bool flow_scan_step(const ag__scan_call *s, int64_t i, ag_tensor **carry,
                            "types, but they differ: carry %d has dtype %s and becomes %s",
                            j, ag_dtype_name((ag_dtype)carry[j]->dtype),
                            ag_dtype_name((ag_dtype)next[j]->dtype));
-    flow_move(carry, next, s->n);
-    for (int j = 0; j < s->m; j++)
+    for (int j = 0; j < s->m; j++) /* before the carry goes on: a y may be the old one */
         ys[(int64_t)j * s->length + i] = ag__tensor_ref(y[j]);
+    flow_move(carry, next, s->n);
     return true;
 }
 
