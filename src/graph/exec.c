@@ -49,8 +49,10 @@ static bool exec_dynamic(const plan_dynamic *d)
             ag__tensor_bind(out, t);
         } else if (out) {
             ok = ok && (ag__same_shape(ag__sizes(t), ag__sizes(out)) ||
-                        ag_fail(t->c, AG_ERR_SHAPE, "ag_%s: a result has another shape than the plan "
-                                                    "has room for", i->op->name));
+                        ag_fail(t->c, AG_ERR_SHAPE,
+                                "ag_%s: a result has another shape than the plan "
+                                "has room for",
+                                i->op->name));
             if (ok)
                 ag__copy_data(out, t);
         }

@@ -28,6 +28,13 @@ static bool exec_length(exec_state *s)
                            (long long)s->length, (long long)n);
         s->length = n;
     }
+    if (s->length < 0 && !l->cond)
+        s->length = 0;
+    for (int j = 0; j < l->n_ys; j++)
+        if (!l->ys[j].buffer && l->ys[j].stack->dims[0] != s->length)
+            return ag_fail(s->p->c, AG_ERR_SHAPE,
+                           "ag_scan: %lld steps, where there is room for %lld",
+                           (long long)s->length, (long long)l->ys[j].stack->dims[0]);
     return true;
 }
 
@@ -39,8 +46,8 @@ static bool exec_goes_on(exec_state *s, int64_t done, bool *goes_on)
         return true;
     if (!ag__exec_block(s->p, l->cond))
         return false;
-    *goes_on = l->pred_data ? *l->pred_data
-                            : ag__load((ag_dtype)l->pred->dtype, ag__at(l->pred), 0) != 0;
+    *goes_on =
+        l->pred_data ? *l->pred_data : ag__load((ag_dtype)l->pred->dtype, ag__at(l->pred), 0) != 0;
     return true;
 }
 
@@ -74,12 +81,12 @@ static bool exec_iterations(exec_state *s, int64_t *done)
     const bool stacks = l->n_xs + l->n_ys > 0;
     for (;; ++*done) {
         bool goes_on;
+        if (atomic_load_explicit(&s->p->c->cancelled, memory_order_relaxed))
+            return ag_fail(s->p->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
         if (!exec_goes_on(s, *done, &goes_on))
             return false;
         if (!goes_on)
             return true;
-        if (atomic_load_explicit(&s->p->c->cancelled, memory_order_relaxed))
-            return ag_fail(s->p->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
         if (stacks && !exec_stacks(s, l->reverse ? s->length - 1 - *done : *done, *done))
             return false;
         if (!ag__exec_block(s->p, l->body))

@@ -94,8 +94,7 @@ bool ag__plan_bound(ag__plan *p, ag_dtype dtype, ag_ints shape, plan_value *v)
         t->dtype = (uint8_t)dtype;
     if (!ag__plan_keep(p, t))
         return false;
-    ag_tensor **bound =
-        ag__make_room(p->c, p->bound, p->n_bound, &p->room_bound, 8, sizeof *bound);
+    ag_tensor **bound = ag__make_room(p->c, p->bound, p->n_bound, &p->room_bound, 8, sizeof *bound);
     if (!bound)
         return false;
     p->bound = bound;
@@ -126,8 +125,7 @@ plan_block *ag__plan_block(ag__plan *p)
 
 plan_step *ag__plan_step(ag__plan *p, plan_block *block, plan_kind kind)
 {
-    plan_step *steps =
-        ag__make_room(p->c, block->steps, block->n, &block->room, 16, sizeof *steps);
+    plan_step *steps = ag__make_room(p->c, block->steps, block->n, &block->room, 16, sizeof *steps);
     if (!steps)
         return NULL;
     p->now++;
@@ -179,10 +177,12 @@ static bool plan_windows(plan_build *b, const ag__inst *i, ag__geometry *g)
 {
     plan_value x = *ag__plan_in(b, i, 0);
     const bool by_strides = i->op == &ag__op_as_strided;
-    if (by_strides && (x.t->offset || !ag__is_contiguous(x.t)) && !ag__plan_dense(b->p, b->block, &x))
+    if (by_strides && (x.t->offset || !ag__is_contiguous(x.t)) &&
+        !ag__plan_dense(b->p, b->block, &x))
         return false;
     ag__call call = { i->op, b->p->c, &x.t, 1, i->attrs, i->n_out };
-    if (!plan_geometry(&call, g) && (!ag__plan_dense(b->p, b->block, &x) || !call.op->infer(&call, g)))
+    if (!plan_geometry(&call, g) &&
+        (!ag__plan_dense(b->p, b->block, &x) || !call.op->infer(&call, g)))
         return false;
     for (int j = 0; j < i->n_out; j++) {
         if (b->s.last[i->out + j] < 0)
@@ -208,16 +208,15 @@ static bool plan_view(plan_build *b, const ag__inst *i)
 
 bool ag__plan_whole(const ag__plan *p, const plan_value *v)
 {
-    return v->place >= 0 && ag__plan_size(v->t) == p->places[v->place].bytes &&
-           v->t->offset == 0 && ag__is_contiguous(v->t);
+    return v->place >= 0 && ag__plan_size(v->t) == p->places[v->place].bytes && v->t->offset == 0 &&
+           ag__is_contiguous(v->t);
 }
 
 bool ag__plan_dies(const plan_build *b, int32_t k, int j)
 {
     const int32_t v = b->r->insts[k].in[j];
     const plan_value *x = &b->values[v];
-    return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[v] == k &&
-           ag__plan_whole(b->p, x);
+    return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[v] == k && ag__plan_whole(b->p, x);
 }
 
 /* Operand j of a pointwise row may be written over: no other operand reads its elements in another order. */
@@ -230,8 +229,8 @@ static bool plan_over(const plan_build *b, int32_t k, int j, const ag__value *re
         return false;
     for (int m = 0; m < i->n_in; m++) {
         const plan_value *y = ag__plan_in(b, i, m);
-        if (y->place == x->place && (y->t->numel != x->t->numel || y->t->dtype != x->t->dtype ||
-                                     !ag__is_contiguous(y->t)))
+        if (y->place == x->place &&
+            (y->t->numel != x->t->numel || y->t->dtype != x->t->dtype || !ag__is_contiguous(y->t)))
             return false;
     }
     return true;
@@ -255,20 +254,20 @@ static bool plan_reuse(plan_build *b, const plan_value *x, const ag__value *resu
     return ag__plan_keep(b->p, t);
 }
 
-static bool plan_fits(const plan_value *target, const ag__value *v)
+static bool plan_suits(const plan_value *target, const ag__value *v)
 {
     return target && target->t->dtype == v->dtype &&
            ag__same_shape(ag__sizes(target->t), ag__value_shape(v));
 }
 
 /* Result j of instruction k, for which nothing is computed before this step. */
-static bool plan_result(plan_build *b, int32_t k, int j)
+static bool plan_home(plan_build *b, int32_t k, int j)
 {
     const ag__inst *i = &b->r->insts[k];
     const int32_t v = i->out + j;
     const ag__value *result = &b->r->values[v];
     plan_value *value = &b->values[v];
-    if (plan_fits(b->target[v], result)) {
+    if (plan_suits(b->target[v], result)) {
         *value = *b->target[v];
         value->lent = true;
         ag__plan_touch(b->p, value);
@@ -326,7 +325,7 @@ static bool plan_compute(plan_build *b, int32_t k)
         ag__plan_touch(p, x);
     }
     for (int j = 0; j < i->n_out; j++) {
-        if (!plan_result(b, k, j))
+        if (!plan_home(b, k, j))
             return false;
         kernel->out[j] = b->values[i->out + j].t;
         if (plan_numbers(&kernel->call))
@@ -366,8 +365,7 @@ bool ag__plan_dynamic(ag__plan *p, plan_block *block, const ag__inst *i,
 
 static bool plan_unknown(plan_build *b, const ag__inst *i)
 {
-    const plan_value **in =
-        ag__graph_alloc(b->p->g, (size_t)i->n_in * sizeof *in);
+    const plan_value **in = ag__graph_alloc(b->p->g, (size_t)i->n_in * sizeof *in);
     for (int j = 0; j < i->n_in && in; j++)
         in[j] = ag__plan_in(b, i, j);
     bool ok = in != NULL;
@@ -376,9 +374,9 @@ static bool plan_unknown(plan_build *b, const ag__inst *i)
         plan_value *out = &b->values[i->out + j];
         if (b->s.last[i->out + j] < 0)
             continue;
-        ok = ag__plan_knows(v) ? ag__plan_tensor(b->p, (ag_dtype)v->dtype, ag__value_shape(v),
-                                                 PLAN_NO_PLACE, out)
-                               : ag__plan_bound(b->p, (ag_dtype)v->dtype, ag__value_shape(v), out);
+        ok = ag__plan_knows(v)
+                 ? ag__plan_tensor(b->p, (ag_dtype)v->dtype, ag__value_shape(v), PLAN_NO_PLACE, out)
+                 : ag__plan_bound(b->p, (ag_dtype)v->dtype, ag__value_shape(v), out);
     }
     return ok && ag__plan_dynamic(b->p, b->block, i, in, &b->values[i->out]);
 }
@@ -403,8 +401,7 @@ static bool plan_inst(plan_build *b, int32_t k)
     const ag__inst *i = &b->r->insts[k];
     b->p->n_nodes++;
     if (i->op == &ag__op_constant) {
-        b->values[i->out] =
-            (plan_value){ .t = i->tensor, .place = PLAN_CONSTANT, .lent = true };
+        b->values[i->out] = (plan_value){ .t = i->tensor, .place = PLAN_CONSTANT, .lent = true };
         return true;
     }
     if (i->op == &ag__op_cond || i->op == &ag__op_switch)
@@ -512,7 +509,8 @@ static bool plan_results(ag__plan *p, const plan_value *targets, plan_value *out
     for (int j = 0; j < p->g->main.n_outs; j++) {
         const plan_value from = outs[j];
         if (p->into[j] >= 0 && from.dynamic)
-            return ag__plan_unsupported(p, "a result of unknown size that is written over an argument");
+            return ag__plan_unsupported(
+                p, "a result of unknown size that is written over an argument");
         if (p->into[j] >= 0 && from.place == PLAN_FLOATS) {
             if (!ag__plan_tensor(p, (ag_dtype)from.t->dtype, ag__sizes(from.t), PLAN_NO_PLACE,
                                  &outs[j]) ||
@@ -542,8 +540,7 @@ static bool plan_main(ag__plan *p, const int32_t *into)
     p->main = ag__plan_block(p);
     plan_value *targets = values + n_in, *outs = targets + n;
     return p->main && plan_inputs(p, values) && plan_targets(p, targets) &&
-           ag__plan_region(p, r, p->main, values, targets, outs) &&
-           plan_results(p, targets, outs);
+           ag__plan_region(p, r, p->main, values, targets, outs) && plan_results(p, targets, outs);
 }
 
 static bool plan_prepare(ag__plan *p)

@@ -38,8 +38,7 @@ static bool flow_one_branch(plan_build *b, const ag__inst *i, int at, plan_block
 {
     const ag__region *r = i->regions[at];
     const int n = i->n_in - 1, m = i->n_out;
-    plan_value *params =
-        ag__graph_alloc(b->p->g, (size_t)(n + m) * sizeof *params);
+    plan_value *params = ag__graph_alloc(b->p->g, (size_t)(n + m) * sizeof *params);
     *block = ag__plan_block(b->p);
     if (!params || !*block)
         return false;
@@ -142,7 +141,7 @@ static bool flow_enter(flow_loop *l, int j)
         return true;
     if (!ag__plan_dense(l->p, l->b->block, carry))
         return false;
-    carry->t->flags = (uint8_t)((carry->t->flags & ~AG_T_NUMBER) | number);
+    carry->t->flags = (uint8_t)((carry->t->flags & ~(unsigned)AG_T_NUMBER) | number);
     return true;
 }
 
@@ -191,7 +190,7 @@ static bool flow_y(flow_loop *l, int j)
     const ag__value *s = &l->b->r->values[result];
     plan_value *step = &l->targets[l->n_carry + j], *stack = &l->b->values[result];
     const bool known = ag__plan_knows(s);
-    if (!ag__plan_knows(v))
+    if (!ag__plan_knows(v) || (known && l->i->op == &ag__op_while))
         return ag__plan_unsupported(l->p, "a stack of what has no known size");
     if (l->b->s.last[result] < 0)
         return true;

@@ -232,8 +232,8 @@ bool ag__plan_bound(ag__plan *p, ag_dtype dtype, ag_ints shape, plan_value *v);
 bool ag__plan_dynamic(ag__plan *p, plan_block *block, const ag__inst *i,
                       const plan_value *const *in, const plan_value *out);
 plan_buffer *ag__plan_buffer(ag__plan *p);
-int32_t ag__plan_place(ag__plan *p, size_t bytes);           /* begins and ends now */
-void ag__plan_touch(ag__plan *p, const plan_value *v);       /* is in use now */
+int32_t ag__plan_place(ag__plan *p, size_t bytes);              /* begins and ends now */
+void ag__plan_touch(ag__plan *p, const plan_value *v);          /* is in use now */
 bool ag__plan_unsupported(const ag__plan *p, const char *what); /* false, with the error */
 /* Operand j of instruction k is a whole storage in the arena which nobody needs after it. */
 bool ag__plan_dies(const plan_build *b, int32_t k, int j);

@@ -52,7 +52,7 @@ static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
 {
     const ag_ints list = { i->attrs->list, i->attrs->n };
     if (i->op == &ag__op_as_strided) {
-        x = ag_contiguous(x);
+        x = x->offset ? ag_clone(x) : ag_contiguous(x);
         return x && ag__run(i->op, &x, 1, i->attrs, out);
     }
     ag_tensor *y = ag_reshape(x, list);
@@ -67,6 +67,15 @@ static bool replay_row(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, 
     if (i->op == &ag__op_view || i->op == &ag__op_unsafe_view || i->op == &ag__op_as_strided)
         return replay_view(i, in[0], out);
     return ag__run_many(i->op, in, i->n_in, i->attrs, i->n_out, out);
+}
+
+bool ag__replay_row(const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    ag_scope s;
+    ag__bracket_begin(&s, in[0]->c);
+    const bool ok = replay_row(NULL, i, in, out);
+    ag__bracket_end(&s);
+    return ok;
 }
 
 /* ---- where values come from ---- */
