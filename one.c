@@ -113,6 +113,7 @@
 #include "src/graph/session.c"
 #include "src/graph/session_plan.c"
 #include "src/graph/shapes.c"
+#include "src/graph/sizes.c"
 #include "src/graph/trace.c"
 #include "src/graph/traced_flow.c"
 

@@ -62,7 +62,7 @@ static bool joint_trace(void *arg, ag_tensor *const *in, int n, ag_tensor **out,
             in[i]->flags |= AG_T_REQUIRES_GRAD;
     bool ok = lists && ag__region_call(f->c, r, in, out, true);
     for (int j = 0; j < r->n_outs && ok; j++)
-        ag__give(out[j]);
+        ag__settle(out[j]);
     ok = ok && joint_gradients(f, in, out, out + r->n_outs, lists);
     ag__free(f->c, lists, bytes);
     return ok;

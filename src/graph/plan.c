@@ -408,9 +408,11 @@ static bool plan_inst(plan_build *b, int32_t k)
         return ag__plan_branch(b, k);
     if (i->op == &ag__op_while || i->op == &ag__op_scan)
         return ag__plan_loop(b, k);
-    if (!i->op->infer)
+    const bool by_sizes = i->op == &ag__op_reshape_like || i->op == &ag__op_expand_like ||
+                          i->op == &ag__op_cut_like;
+    if (!i->op->infer && !by_sizes)
         return ag__plan_unsupported(b->p, i->op->name);
-    if (plan_is_dynamic(b, i))
+    if (by_sizes || plan_is_dynamic(b, i))
         return plan_unknown(b, i);
     return i->op->is_view || i->op->is_hidden_view ? plan_view(b, i) : plan_compute(b, k);
 }

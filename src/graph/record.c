@@ -179,6 +179,15 @@ int32_t ag__region_operand(ag__region *r, const char *op, ag_tensor *t)
     return -1;
 }
 
+ag_tensor *ag__symbol_beside(const ag_tensor *like, ag_tensor *t)
+{
+    if (ag__is_symbolic(t))
+        return t;
+    ag__region *r = ag__region_for("constant", (ag_tensor *[]){ (ag_tensor *)(uintptr_t)like }, 1);
+    const int32_t v = r ? ag__region_operand(r, "constant", t) : -1;
+    return v < 0 ? NULL : ag__give(ag__symbol_new(r, v));
+}
+
 /* ---- calls ---- */
 
 /* The results of an instruction as tensors of one reference each; NULL and false when out of memory. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../autograd/view.h"
+#include "../ops/strided.h"
 #include "flow.h"
 #include "traced.h"
 
@@ -45,17 +46,40 @@ static void replay_keep(ag_tensor *const *from, ag_tensor **out, int n)
 
 /* ---- rows of the table ---- */
 
-extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided;
+extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided, ag__op_cat, ag__op_mm,
+    ag__op_addmm;
 
-/* Strides are not what they were when the call was recorded. */
-static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
+/* As the caller of the function did: attributes depend on sizes or strides, which are not what they were
+ * when the call was recorded. */
+static ag_tensor *replay_anew(const ag__inst *i, ag_tensor *const *in)
 {
-    const ag_ints list = { i->attrs->list, i->attrs->n };
-    if (i->op == &ag__op_as_strided) {
-        x = x->offset ? ag_clone(x) : ag_contiguous(x);
-        return x && ag__run(i->op, &x, 1, i->attrs, out);
-    }
-    ag_tensor *y = ag_reshape(x, list);
+    const ag__attrs *a = i->attrs;
+    if (i->op == &ag__op_cat)
+        return ag_cat(in, i->n_in, (int)a->i[0]);
+    if (i->op == &ag__op_mm)
+        return ag_mm(in[0], in[1]);
+    if (i->op == &ag__op_addmm)
+        return ag_addmm(in[0], in[1], in[2], .beta = a->p, .alpha = a->q);
+    return ag_reshape(in[0], (ag_ints){ a->list, a->n });
+}
+
+/* A view of an operand that was dense, and began with its storage. */
+static ag_tensor *replay_strided(const ag__inst *i, ag_tensor *x)
+{
+    const int ndim = (int)i->attrs->i[2];
+    const int64_t *list = ag__long_list(i->attrs);
+    ag__geometry g = { .ndim = ndim };
+    x = ag_contiguous(x);
+    if (!x)
+        return NULL;
+    memcpy(g.shape, list, (size_t)ndim * sizeof *list);
+    memcpy(g.strides, list + ndim, (size_t)ndim * sizeof *list);
+    g.offset = x->offset + i->attrs->i[0];
+    return ag__as_strided_like(x, &g);
+}
+
+static bool replay_given_back(ag_tensor *y, ag_tensor **out)
+{
     if (y)
         out[0] = ag__tensor_ref(y);
     return y != NULL;
@@ -64,16 +88,25 @@ static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
 static bool replay_row(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     (void)rp;
-    if (i->op == &ag__op_view || i->op == &ag__op_unsafe_view || i->op == &ag__op_as_strided)
-        return replay_view(i, in[0], out);
+    if (i->op == &ag__op_view || i->op == &ag__op_unsafe_view || i->op == &ag__op_cat ||
+        i->op == &ag__op_mm || i->op == &ag__op_addmm)
+        return replay_given_back(replay_anew(i, in), out);
+    if (i->op == &ag__op_as_strided)
+        return replay_given_back(replay_strided(i, in[0]), out);
     return ag__run_many(i->op, in, i->n_in, i->attrs, i->n_out, out);
+}
+
+static bool replay_sizes(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    (void)rp;
+    return replay_given_back(ag__sizes_replay(i, in[0], in[1]), out);
 }
 
 bool ag__replay_row(const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     ag_scope s;
     ag__bracket_begin(&s, in[0]->c);
-    const bool ok = replay_row(NULL, i, in, out);
+    const bool ok = i->op->infer ? replay_row(NULL, i, in, out) : replay_sizes(NULL, i, in, out);
     ag__bracket_end(&s);
     return ok;
 }
@@ -200,8 +233,8 @@ static bool replay_call(ag_tensor *const *in, int n, ag_tensor **out, int m, voi
     if (f->n_captured)
         memcpy(args + n, f->captured, (size_t)f->n_captured * sizeof *args);
     const bool ok = ag__region_call(c, f->r, args, out, true);
-    for (int j = 0; j < m && ok; j++)
-        ag__give(out[j]);
+    for (int j = 0; j < m && ok; j++) /* it may be an argument, which a scope owns */
+        ag__settle(out[j]);
     ag__free(c, args, bytes);
     return ok;
 }
@@ -211,10 +244,8 @@ static bool replay_jvp(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, 
     const int n = (int)i->attrs->i[0], m = i->n_out / 2;
     replay_function f = { i->regions[0], in + 2 * n, i->n_in - 2 * n, rp->tape };
     bool ok = ag_jvp(replay_call, in, n, in + n, out, m, out + m, &f);
-    for (int j = 0; j < m && ok; j++) {
-        out[m + j] = out[m + j] ? out[m + j] : ag_zeros_like(out[j]);
-        ok = out[m + j] != NULL;
-    }
+    for (int j = 0; j < m && ok; j++) /* it may be an argument, which a scope owns */
+        ag__settle(out[j]);
     if (ok)
         replay_keep(out, out, 2 * m);
     return ok;
@@ -303,6 +334,8 @@ static replay_rule *replay_rule_of(const ag__op *op)
         { &ag__op_gradient, replay_gradient }, { &ag__op_jvp, replay_jvp },
         { &ag__op_cond, replay_branch },       { &ag__op_switch, replay_branch },
         { &ag__op_while, replay_loop },        { &ag__op_scan, replay_loop },
+        { &ag__op_reshape_like, replay_sizes }, { &ag__op_expand_like, replay_sizes },
+        { &ag__op_cut_like, replay_sizes },
     };
     if (op->infer) /* a row of the table */
         return replay_row;

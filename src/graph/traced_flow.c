@@ -90,7 +90,7 @@ static bool traced_body_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **o
         args[i] = in[counts && i >= b->n_carry ? i + 1 : i];
     bool ok = ag__region_call(b->c, b->region, args, out, false);
     for (int j = 0; j < m - counts && ok; j++)
-        ag__give(out[j]);
+        ag__settle(out[j]);
     ag__free(b->c, args, bytes);
     if (ok && counts && m == b->n_carry + 1) {
         out[m - 1] = ag_add(in[b->n_carry], 1);
@@ -113,7 +113,7 @@ static bool traced_cond_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **o
     const bool ok = ag__region_call(b->c, b->region, args, out, false);
     ag__free(b->c, args, bytes);
     if (ok)
-        ag__give(out[0]);
+        ag__settle(out[0]);
     return ok;
 }
 

@@ -386,7 +386,7 @@ static int npy_replace(const ag_tensor *t, const char *path, char *name, size_t 
 bool ag_save_npy(ag_tensor *t, const char *path)
 {
     struct stat info;
-    if (!t)
+    if (!ag__has_data("ag_save_npy", t))
         return false;
     if (!path)
         return ag_fail(t->c, AG_ERR_VALUE, "ag_save_npy: path is NULL");

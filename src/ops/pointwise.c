@@ -219,6 +219,24 @@ static bool pointwise_one(ag__loop *loop, const ag_tensor *out, const ag_tensor 
     return true;
 }
 
+/* Integer division has no infinity to give. */
+static bool pointwise_check_divisor(const ag__call *call)
+{
+    const int row = call->op->pointwise->index;
+    if (row != AG_OP_fmod && row != AG_OP_remainder)
+        return true;
+    ag_tensor *flat = ag__ready(call->in[1], (ag_dtype)call->in[1]->dtype);
+    if (!flat)
+        return false;
+    bool zero = false;
+    for (int64_t i = 0; i < flat->numel && !zero; i++)
+        zero = ag__load_int((ag_dtype)flat->dtype, ag__at(flat), i) == 0;
+    ag__tensor_unref(flat);
+    return !zero ||
+           ag_fail(call->c, AG_ERR_VALUE, "ag_%s: ZeroDivisionError: b holds an integer 0",
+                   call->op->name);
+}
+
 bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag__pointwise *row = call->op->pointwise;
@@ -234,6 +252,8 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
         return true;
     const ag_dtype compute = ag__pointwise_compute(call, (ag_dtype)out[0]->dtype);
     const int type = pointwise_loop_type(compute);
+    if (type == AG_LOOP_I64 && !pointwise_check_divisor(call))
+        return false;
     ag__walk w;
     ag__walk_init(&w, loops->value[type], set->lanes[type], compute,
                   row->predicate ? AG_BOOL : compute, out[0], call->attrs, pointwise_part(row));
