@@ -87,6 +87,7 @@
 #include "src/autograd/view.c"
 
 #include "src/graph/build.c"
+#include "src/graph/compile.c"
 #include "src/graph/copy.c"
 #include "src/graph/depend.c"
 #include "src/graph/exec.c"
