@@ -394,8 +394,10 @@ bool ag__plan_loop(plan_build *b, int32_t k)
         return false;
     s->u.loop = l.loop;
     flow_touch_operands(b, i);
-    for (int j = 0; j < l.n_carry; j++)
+    for (int j = 0; j < l.n_carry; j++) {
         b->values[i->out + j] = l.params[j];
+        ag__plan_touch(b->p, &l.outs[j]); /* it may be the carry in some iterations */
+    }
     for (int j = 0; j < l.n_carry + l.n_xs; j++)
         ag__plan_touch(b->p, &l.params[j]);
     for (int j = 0; j < l.n_xs; j++)

@@ -13,6 +13,13 @@ static bool link_fixed(const ag__plan *p, int32_t place)
     return place == PLAN_CONSTANT || (place >= 0 && !p->places[place].moves);
 }
 
+/* The kernels of integer division refuse a 0, which loops do not. */
+static bool link_divides(const plan_kernel *k)
+{
+    const ag_tensor *b = k->call.in[1];
+    return k->place[2] == PLAN_CONSTANT && ag__load_int((ag_dtype)b->dtype, ag__at(b), 0) != 0;
+}
+
 /* The loop of a row for one element of each operand. */
 static bool link_one(ag__plan *p, plan_step *s)
 {
@@ -26,6 +33,9 @@ static bool link_one(ag__plan *p, plan_step *s)
             return true;
     const ag__pointwise *row = call->op->pointwise;
     const ag_dtype compute = ag__pointwise_compute(call, (ag_dtype)out->dtype);
+    if (compute == AG_I64 && (row->index == AG_OP_fmod || row->index == AG_OP_remainder) &&
+        !link_divides(k))
+        return true;
     const int type = compute == AG_F32   ? AG_LOOP_F32
                      : compute == AG_F64 ? AG_LOOP_F64
                                          : AG_LOOP_I64;
