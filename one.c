@@ -95,6 +95,7 @@
 #include "src/graph/flow.c"
 #include "src/graph/flow_record.c"
 #include "src/graph/flow_rule.c"
+#include "src/graph/fuse.c"
 #include "src/graph/gradient.c"
 #include "src/graph/graph.c"
 #include "src/graph/joint.c"

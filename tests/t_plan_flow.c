@@ -32,8 +32,18 @@ static void geometry_of(const ag__value *v, int64_t length, bool stacked, ag__ge
     g->shape[0] = length;
 }
 
+static bool all_there(ag_tensor *const *in, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!in[i])
+            return false;
+    return true;
+}
+
 static bool loop_call(const loop *l, ag_tensor *const *in, ag_tensor **out)
 {
+    if (!all_there(in, l->n_carry + l->n_xs + (l->length == -2) + l->n_captured))
+        return false;
     ag_context *c = ag_context_of(in[0]);
     ag__region *r = c->tracing, *regions[2] = { NULL, NULL };
     ag__type types[PLANS_MAX];
@@ -90,6 +100,8 @@ static bool loop_call(const loop *l, ag_tensor *const *in, ag_tensor **out)
 static bool branch_call(body_fn *const *fns, int n_fns, bool two, ag_tensor *const *in, int n,
                         ag_tensor **out, int m)
 {
+    if (!all_there(in, n))
+        return false;
     ag_context *c = ag_context_of(in[0]);
     ag__region *r = c->tracing, *regions[4] = { NULL };
     ag__type types[PLANS_MAX];
@@ -712,7 +724,9 @@ static void t_errors_in_the_middle(ag_context *c)
     CHECK(args[0] = ag_clone(x));
     CHECK(ag__plan_run(plans_held, args, results));
     CHECK(ag__give(results[0]) && ag__give(results[2]));
-    CHECK_VALUES(args[0], AG_SHAPE(20), ((ag_values){ ag_data(ag_mul(x, 2)), 20 }), 0);
+    ag_tensor *twice = ag_mul(x, 2);
+    CHECK(twice);
+    CHECK_VALUES(args[0], AG_SHAPE(20), ((ag_values){ ag_data(twice), 20 }), 0);
 }
 
 static void t_cancelled(ag_context *c)

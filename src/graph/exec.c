@@ -82,7 +82,7 @@ bool ag__exec_block(ag__plan *p, const plan_block *block)
         case PLAN_KERNEL:
             ok = s->u.kernel->call.op->kernel(&s->u.kernel->call, s->u.kernel->out);
             break;
-        case PLAN_PROGRAM: ag__program_run(s->u.program); break;
+        case PLAN_PROGRAM: ag__program_run(s->u.program.made); break;
         case PLAN_DYNAMIC: ok = exec_dynamic(s->u.dynamic); break;
         case PLAN_SWAP: {
             ag__storage *a = s->u.swap->carry, *b = s->u.swap->next;

@@ -212,9 +212,8 @@ bool ag__plan_whole(const ag__plan *p, const plan_value *v)
            ag__is_contiguous(v->t);
 }
 
-bool ag__plan_dies(const plan_build *b, int32_t k, int j)
+bool ag__plan_ends(const plan_build *b, int32_t v, int32_t k)
 {
-    const int32_t v = b->r->insts[k].in[j];
     const plan_value *x = &b->values[v];
     return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[v] == k && ag__plan_whole(b->p, x);
 }
@@ -224,7 +223,7 @@ static bool plan_over(const plan_build *b, int32_t k, int j, const ag__value *re
 {
     const ag__inst *i = &b->r->insts[k];
     const plan_value *x = ag__plan_in(b, i, j);
-    if (!ag__plan_dies(b, k, j) || x->t->numel != ag__shape_numel(ag__value_shape(result)) ||
+    if (!ag__plan_ends(b, i->in[j], k) || x->t->numel != ag__shape_numel(ag__value_shape(result)) ||
         ag__itemsize((ag_dtype)x->t->dtype) != ag__itemsize((ag_dtype)result->dtype))
         return false;
     for (int m = 0; m < i->n_in; m++) {
@@ -260,11 +259,8 @@ static bool plan_suits(const plan_value *target, const ag__value *v)
            ag__same_shape(ag__sizes(target->t), ag__value_shape(v));
 }
 
-/* Result j of instruction k, for which nothing is computed before this step. */
-static bool plan_home(plan_build *b, int32_t k, int j)
+bool ag__plan_home(plan_build *b, int32_t v, const plan_value *over)
 {
-    const ag__inst *i = &b->r->insts[k];
-    const int32_t v = i->out + j;
     const ag__value *result = &b->r->values[v];
     plan_value *value = &b->values[v];
     if (plan_suits(b->target[v], result)) {
@@ -273,11 +269,19 @@ static bool plan_home(plan_build *b, int32_t k, int j)
         ag__plan_touch(b->p, value);
         return true;
     }
-    for (int m = 0; m < i->n_in && i->op->pointwise; m++)
-        if (plan_over(b, k, m, result))
-            return plan_reuse(b, ag__plan_in(b, i, m), result, value);
-    return ag__plan_tensor(b->p, (ag_dtype)result->dtype, ag__value_shape(result), PLAN_NO_PLACE,
-                           value);
+    return over ? plan_reuse(b, over, result, value)
+                : ag__plan_tensor(b->p, (ag_dtype)result->dtype, ag__value_shape(result),
+                                  PLAN_NO_PLACE, value);
+}
+
+/* The operand that the result of a pointwise row is written over; NULL: none. */
+static const plan_value *plan_overwritten(const plan_build *b, int32_t k)
+{
+    const ag__inst *i = &b->r->insts[k];
+    for (int j = 0; j < i->n_in && i->op->pointwise; j++)
+        if (plan_over(b, k, j, &b->r->values[i->out]))
+            return ag__plan_in(b, i, j);
+    return NULL;
 }
 
 /* One element, of operands that have one: its loop may be called directly, when nothing moves. */
@@ -325,7 +329,7 @@ static bool plan_compute(plan_build *b, int32_t k)
         ag__plan_touch(p, x);
     }
     for (int j = 0; j < i->n_out; j++) {
-        if (!plan_home(b, k, j))
+        if (!ag__plan_home(b, i->out + j, plan_overwritten(b, k)))
             return false;
         kernel->out[j] = b->values[i->out + j].t;
         if (plan_numbers(&kernel->call))
@@ -399,6 +403,8 @@ static bool plan_is_dynamic(const plan_build *b, const ag__inst *i)
 static bool plan_inst(plan_build *b, int32_t k)
 {
     const ag__inst *i = &b->r->insts[k];
+    if (b->group[k])
+        return b->group[k] != k || ag__fuse_step(b, k);
     b->p->n_nodes++;
     if (i->op == &ag__op_constant) {
         b->values[i->out] = (plan_value){ .t = i->tensor, .place = PLAN_CONSTANT, .lent = true };
@@ -408,8 +414,8 @@ static bool plan_inst(plan_build *b, int32_t k)
         return ag__plan_branch(b, k);
     if (i->op == &ag__op_while || i->op == &ag__op_scan)
         return ag__plan_loop(b, k);
-    const bool by_sizes = i->op == &ag__op_reshape_like || i->op == &ag__op_expand_like ||
-                          i->op == &ag__op_cut_like;
+    const bool by_sizes =
+        i->op == &ag__op_reshape_like || i->op == &ag__op_expand_like || i->op == &ag__op_cut_like;
     if (!i->op->infer && !by_sizes)
         return ag__plan_unsupported(b->p, i->op->name);
     if (by_sizes || plan_is_dynamic(b, i))
@@ -435,6 +441,8 @@ static bool plan_insts(plan_build *b, const plan_value *params, const plan_value
 {
     const ag__region *r = b->r;
     plan_stretch(b);
+    if (!(b->p->off & AG_PASS_FUSE))
+        ag__fuse(b);
     for (int j = 0; j < r->n_params; j++)
         b->values[r->params[j]] = params[j];
     for (int j = 0; j < r->n_outs && targets; j++)
@@ -453,7 +461,9 @@ static bool plan_insts(plan_build *b, const plan_value *params, const plan_value
 bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const plan_value *params,
                      const plan_value *targets, plan_value *outs)
 {
-    const size_t n = (size_t)r->n_values, bytes = n * (sizeof(plan_value) + sizeof(void *));
+    const size_t n = (size_t)r->n_values, n_insts = (size_t)r->n_insts;
+    const size_t bytes =
+        n * (sizeof(plan_value) + sizeof(plan_value *)) + n_insts * sizeof(int32_t);
     plan_build b = { .p = p, .r = r, .block = block };
     if (!block || !ag__schedule_make(&b.s, p->c, r, r->outs, r->n_outs, NULL))
         return false;
@@ -461,6 +471,7 @@ bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const 
     if (b.values) {
         memset(b.values, 0, bytes);
         b.target = (const plan_value **)(void *)(b.values + n);
+        b.group = (int32_t *)(void *)(b.target + n);
     }
     const bool ok = b.values && plan_insts(&b, params, targets, outs);
     ag__free(p->c, b.values, bytes);
@@ -583,7 +594,7 @@ void ag__plan_free(ag__plan *p)
     for (plan_block *b = p->blocks; b; b = b->next) {
         for (int i = 0; i < b->n; i++)
             if (b->steps[i].kind == PLAN_PROGRAM)
-                ag__program_free(b->steps[i].u.program);
+                ag__program_free(b->steps[i].u.program.made);
         ag__free(c, b->steps, (size_t)b->room * sizeof *b->steps);
     }
     for (int i = p->n_tensors - 1; i >= 0; i--)

@@ -133,7 +133,7 @@ static bool flow_enter(flow_loop *l, int j)
     const unsigned number = v->number ? AG_T_NUMBER : 0;
     if (x->dynamic || !ag__plan_knows(v))
         return ag__plan_unsupported(l->p, "a loop variable of unknown size");
-    bool mine = ag__plan_dies(l->b, l->k, j) && (x->t->flags & AG_T_NUMBER) == number;
+    bool mine = ag__plan_ends(l->b, l->i->in[j], l->k) && (x->t->flags & AG_T_NUMBER) == number;
     for (int m = 0; m < l->i->n_in && mine; m++)
         mine = m == j || ag__plan_in(l->b, l->i, m)->place != x->place;
     *carry = *x;

@@ -94,6 +94,9 @@ bool ag__plan_link(ag__plan *p)
             plan_step *s = &b->steps[i];
             if (s->kind == PLAN_KERNEL && !link_one(p, s))
                 return false;
+            if (s->kind == PLAN_PROGRAM &&
+                !(s->u.program.made = ag__program_new(p->c, s->u.program.text)))
+                return false;
             if (s->kind == PLAN_COPY)
                 link_copy(p, s);
             if (s->kind == PLAN_LOOP)

@@ -141,7 +141,10 @@ typedef struct {
             int32_t to_place, from_place;
         } copy;
         plan_kernel *kernel;
-        ag__program *program;
+        struct {
+            ag__program *made; /* when the arena is there */
+            const ag__program_text *text;
+        } program;
         plan_dynamic *dynamic;
         plan_swap *swap; /* moves both storages' data */
         plan_branch *branch;
@@ -208,12 +211,17 @@ typedef struct {
     plan_block *block;
     plan_value *values;
     const plan_value **target; /* of values: what they are to be written to, or NULL */
+    int32_t *group;            /* of instructions: the last one of the program it is in; 0: none */
 } plan_build;
 
 /* Makes what a region computes steps of `block`. params: as many as the region has; targets[j], where
  * it has a tensor: result j is written there if that is possible. Fills outs. */
 bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const plan_value *params,
                      const plan_value *targets, plan_value *outs);
+/* Finds groups; fuse.c. */
+void ag__fuse(plan_build *b);
+/* The group of which instruction k is the last. */
+bool ag__fuse_step(plan_build *b, int32_t k);
 /* Instruction k of b->r, a branch or a loop. */
 bool ag__plan_branch(plan_build *b, int32_t k);
 bool ag__plan_loop(plan_build *b, int32_t k);
@@ -235,8 +243,10 @@ plan_buffer *ag__plan_buffer(ag__plan *p);
 int32_t ag__plan_place(ag__plan *p, size_t bytes);              /* begins and ends now */
 void ag__plan_touch(ag__plan *p, const plan_value *v);          /* is in use now */
 bool ag__plan_unsupported(const ag__plan *p, const char *what); /* false, with the error */
-/* Operand j of instruction k is a whole storage in the arena which nobody needs after it. */
-bool ag__plan_dies(const plan_build *b, int32_t k, int j);
+/* v is a whole storage in the arena that nobody needs after instruction k. */
+bool ag__plan_ends(const plan_build *b, int32_t v, int32_t k);
+/* Makes the tensor of a result: its target, or written over `over`, or in a place of its own. */
+bool ag__plan_home(plan_build *b, int32_t v, const plan_value *over);
 static inline const plan_value *ag__plan_in(const plan_build *b, const ag__inst *i, int j)
 {
     return i->in[j] < 0 ? NULL : &b->values[i->in[j]];
