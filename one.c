@@ -50,6 +50,8 @@
 #include "src/ops/pointwise.c"
 #include "src/ops/pointwise_api.c"
 #include "src/ops/program.c"
+#include "src/ops/program_columns.c"
+#include "src/ops/program_lines.c"
 #include "src/ops/program_run.c"
 #include "src/ops/reduce.c"
 #include "src/ops/scan.c"

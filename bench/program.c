@@ -88,7 +88,7 @@ static void measure(ag_context *c, int chain, int64_t n, bool summed)
         ag_tensor *to = summed ? ag_scalar(c, 0) : ag_zeros(c, shape);
         const ag__program_output out = { INPUTS + STEPS - 1,
                                          summed ? (int)AG_REDUCE_SUM : (int)AG_PROGRAM_ALL, to };
-        const ag__program_text text = { shape, 1, in, INPUTS, steps, STEPS, &out, 1 };
+        const ag__program_text text = { shape, 1, false, in, INPUTS, steps, STEPS, &out, 1 };
         ag__program *p = ag__program_new(c, &text);
         for (int k = 0; k < SAMPLES; k++) {
             double start = now_ns();

@@ -240,7 +240,9 @@ static bool rule_forward(rule_loop *l)
         place->region->insts[place->inst].twin = place->region->n_insts - 1;
     for (int k = 0; k < l->n_kept; k++)
         l->stacks[k] = results[l->body->n_outs + k];
-    l->count = l->i.op == &ag__op_while ? results[l->n_carry - 1] : NULL;
+    l->count = l->i.op == &ag__op_while             ? results[l->n_carry - 1]
+               : l->n_own > l->n_carry + l->n_xs ? ag__in(l->r, l->n_own - 1)
+                                                    : NULL;
     return true;
 }
 

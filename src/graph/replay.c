@@ -244,8 +244,10 @@ static bool replay_jvp(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, 
     const int n = (int)i->attrs->i[0], m = i->n_out / 2;
     replay_function f = { i->regions[0], in + 2 * n, i->n_in - 2 * n, rp->tape };
     bool ok = ag_jvp(replay_call, in, n, in + n, out, m, out + m, &f);
-    for (int j = 0; j < m && ok; j++) /* it may be an argument, which a scope owns */
-        ag__settle(out[j]);
+    for (int j = 0; j < m && ok; j++) {
+        out[m + j] = out[m + j] ? out[m + j] : ag_zeros_like(out[j]);
+        ok = out[m + j] != NULL;
+    }
     if (ok)
         replay_keep(out, out, 2 * m);
     return ok;

@@ -137,5 +137,28 @@ static void AG__FN(line_end)(ag__line *l, int which, void *y)
     *(T *)y = result;
 }
 
+/* A row of partial results and one of elements, or of others. */
+AG__INLINE void AG__FN(row_fold)(T *to, const T *x, int64_t n, AG__FN(join) * o)
+{
+    for (int64_t j = 0; j < n; j++)
+        to[j] = o(to[j], x[j]);
+}
+static void AG__FN(row_take)(int which, void *result, const void *data, int64_t n, bool first)
+{
+    T *to = result;
+    const T *x = data;
+    if (first && which == AG_REDUCE_SUM)
+        for (int64_t j = 0; j < n; j++)
+            to[j] = AG__ADD((T)0, x[j]);
+    else if (first)
+        memcpy(to, x, (size_t)n * sizeof *x);
+    else if (which == AG_REDUCE_SUM)
+        AG__FN(row_fold)(to, x, n, AG__FN(join_add));
+    else if (which == AG_REDUCE_MAX)
+        AG__FN(row_fold)(to, x, n, AG__FN(join_max));
+    else
+        AG__FN(row_fold)(to, x, n, AG__FN(join_min));
+}
+
 #undef LINE_ROW
 #undef AG__INLINE

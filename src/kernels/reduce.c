@@ -91,7 +91,8 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
         reduce_##type##_cumargmin
 #define REDUCE_LINE(type)                                                                          \
     .line_take = reduce_##type##_line_take, .line_close = reduce_##type##_line_close,              \
-    .line_join = reduce_##type##_line_join, .line_end = reduce_##type##_line_end
+    .line_join = reduce_##type##_line_join, .line_end = reduce_##type##_line_end,                  \
+    .row_take = reduce_##type##_row_take
 #define REDUCE_FLOAT(type)                                                                         \
     {                                                                                              \
         .reduce = { REDUCE_COMMON(type),                                                           \

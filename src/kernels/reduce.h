@@ -103,7 +103,9 @@ typedef struct {
     void (*line_take)(ag__line *l, int which, const void *x, int64_t n);
     void (*line_close)(ag__line *l, int which);
     void (*line_join)(ag__line *l, int which, const ag__line_part *next);
-    void (*line_end)(ag__line *l, int which, void *y);        /* of one that was closed */
+    void (*line_end)(ag__line *l, int which, void *y); /* of one that was closed */
+    /* AG_REDUCE_SUM, MAX or MIN: to[j] o= x[j] for j < n; from nothing, when x is the first. */
+    void (*row_take)(int which, void *to, const void *x, int64_t n, bool first);
     ag__about *squares, *exps;                                /* (x - center)^2, e^(x - center) */
     void (*exps_center)(void *center, int64_t n);             /* from maxima, in their place */
     void (*exps_end)(void *y, const void *center, int64_t n); /* y = center + ln y */

@@ -104,7 +104,7 @@ static int maker_step(maker *m, const ag__program_step *s)
     return result == s->dtype ? product : maker_convert(m, product, s->dtype);
 }
 
-/* What is kept of inputs themselves beside outputs is copied first: see below. */
+/* An input that is itself kept is copied to a buffer: an output may lie where it does. */
 static int maker_keep(maker *m, const ag__program_output *o)
 {
     const ag_dtype to = (ag_dtype)o->to->dtype;
@@ -213,6 +213,7 @@ static size_t program_layout(ag__program *p, char *block)
         (list) = block ? (void *)(block + begin) : NULL;                                           \
     } while (0)
     const program_lines *l = &p->lines;
+    const program_columns *columns = &p->columns;
     const int places = p->total == 1 ? p->n_places : 0;
     program_take_bytes(&at, sizeof *p);
     PROGRAM_LIST(p->operands.at, p->operands.n);
@@ -221,13 +222,16 @@ static size_t program_layout(ag__program *p, char *block)
     PROGRAM_LIST(p->writes, p->n_writes);
     PROGRAM_LIST(p->one, places);
     PROGRAM_LIST(p->one_data, places);
+    PROGRAM_LIST(p->bound, p->total == 1 ? p->n_codes : 0);
     for (int k = 0; k < p->n_reductions; k++) {
         program_reduction *r = &p->reductions[k];
         if ((ag_dtype)r->to->dtype != r->compute)
-            PROGRAM_LIST(r->own, l->outer * r->size);
-        if (l->chunks > 1)
+            PROGRAM_LIST(r->own, p->results * r->size);
+        if (p->by_columns)
+            PROGRAM_LIST(r->leaves, columns->chunks * columns->leaves * columns->inner * r->size);
+        if (!p->by_columns && l->chunks > 1)
             PROGRAM_LIST(r->parts, l->outer * l->chunks * r->size);
-        if (l->pieces > 1)
+        if (!p->by_columns && l->pieces > 1)
             PROGRAM_LIST(r->taken, l->outer * l->chunks * l->pieces);
     }
 #undef PROGRAM_LIST
@@ -274,39 +278,72 @@ static void program_fill(ag__program *p, const maker *m)
     }
     for (int k = 0; k < p->n_places && p->total == 1; k++)
         p->one[k] = (char *)&p->one_data[k];
+    if (p->total == 1)
+        ag__program_bind(p);
 }
 
 /* ---- sizes ---- */
 
-/* How a thread's share and lines are cut: by the shape, and by what a step costs. */
-static void program_cut(ag__program *p, const maker *m)
+/* Reductions are cut into chunks as plain ones are, then by what a thread takes at a time. */
+static void program_cut_lines(ag__program *p, int64_t outer, int64_t n)
 {
-    const ag_ints shape = m->text->shape;
     program_lines *l = &p->lines;
     bool products = false;
-    *l = (program_lines){ 1, 1, 1, 1, 1, 1, 1, 1 };
-    for (int i = 0; i < shape.n; i++)
-        *(i < shape.n - m->text->reduced ? &l->outer : &l->n) *= shape.data[i];
-    p->total = l->outer * l->n;
+    for (int k = 0; k < p->n_reductions; k++)
+        products = products || p->reductions[k].which == AG_REDUCE_PROD;
+    const ag__cut cut = ag__cut_lanes((ag__lanes){ outer, n, 1, 1, 1 }, AG_LANES_PART, true);
+    l->outer = outer;
+    l->n = n;
+    l->chunk = cut.rows;
+    l->chunks = cut.chunks;
+    l->piece = products || l->chunk <= p->part ? l->chunk : p->part;
+    l->pieces = (l->chunk + l->piece - 1) / l->piece;
+    l->group = p->part > n ? p->part / n : 1;
+    p->blocks = l->chunks * l->pieces > 1 ? outer * l->chunks * l->pieces
+                                          : (outer + l->group - 1) / l->group;
+}
+
+static void program_cut_columns(ag__program *p, int64_t n, int64_t inner)
+{
+    program_columns *l = &p->columns;
+    const ag__cut cut = ag__cut_lanes((ag__lanes){ 1, n, inner, inner, 1 }, AG_LANES_PART, true);
+    const int64_t wide = p->part / AG_LINE_COLS / p->tile * p->tile;
+    l->n = n;
+    l->inner = inner;
+    l->chunk = cut.rows;
+    l->chunks = cut.chunks;
+    l->leaves = (l->chunk + AG_LINE_COLS - 1) / AG_LINE_COLS;
+    l->strip = wide > p->tile ? wide : p->tile;
+    l->strip = l->strip < inner ? l->strip : inner;
+    l->strips = (inner + l->strip - 1) / l->strip;
+    l->group = p->part / (l->strip * AG_LINE_COLS);
+    l->group = l->group > 1 ? l->group : 1;
+    l->groups = (l->leaves + l->group - 1) / l->group;
+    p->blocks = l->chunks * l->groups * l->strips;
+}
+
+/* By the shape, and by what a step costs. */
+static void program_cut(ag__program *p, const maker *m)
+{
+    const ag__program_text *text = m->text;
+    const int lines = text->leading ? text->reduced : text->shape.n - text->reduced;
+    int64_t before = 1, after = 1;
+    for (int i = 0; i < text->shape.n; i++)
+        *(i < lines ? &before : &after) *= text->shape.data[i];
+    p->by_columns = p->n_reductions && text->leading && after > 1;
+    p->results = text->leading ? after : before;
+    p->total = before * after;
     p->part = AG_WALK_ARITHMETIC;
     while (p->part > MAKER_LEAST_PART && p->part * m->cost > AG_WALK_ARITHMETIC)
         p->part /= 2;
     if (p->total == 0)
         return;
-    if (!p->n_reductions) {
-        l->blocks = (p->total + p->part - 1) / p->part;
-        return;
-    }
-    for (int k = 0; k < p->n_reductions; k++)
-        products = products || p->reductions[k].which == AG_REDUCE_PROD;
-    const ag__cut cut = ag__cut_lanes((ag__lanes){ l->outer, l->n, 1, 1, 1 }, AG_LANES_PART, true);
-    l->chunk = cut.rows;
-    l->chunks = cut.chunks;
-    l->piece = products || l->chunk <= p->part ? l->chunk : p->part;
-    l->pieces = (l->chunk + l->piece - 1) / l->piece;
-    l->group = p->part > l->n ? p->part / l->n : 1;
-    l->blocks = l->chunks * l->pieces > 1 ? l->outer * l->chunks * l->pieces
-                                          : (l->outer + l->group - 1) / l->group;
+    if (!p->n_reductions)
+        p->blocks = (p->total + p->part - 1) / p->part;
+    else if (p->by_columns)
+        program_cut_columns(p, before, after);
+    else
+        program_cut_lines(p, text->leading ? 1 : before, text->leading ? before : after);
 }
 
 static void program_tiles_of(ag__program *p, const maker *m)
@@ -347,8 +384,8 @@ static void program_sizes(ag__program *p, const maker *m)
             .partial = o->which == AG_REDUCE_MEAN ? AG_REDUCE_SUM : o->which,
         };
     }
-    program_cut(p, m);
     program_tiles_of(p, m);
+    program_cut(p, m);
 }
 
 /* ---- making one ---- */
@@ -374,6 +411,23 @@ static bool maker_init(maker *m, ag_context *c, const ag__program_text *text)
     return true;
 }
 
+/* Products of columns would come out otherwise than the plain ones, which go row by row. */
+static bool maker_fits(const maker *m)
+{
+    const ag__program_text *text = m->text;
+    bool products = false;
+    for (int k = 0; k < text->n_outputs; k++)
+        products = products || text->outputs[k].which == AG_REDUCE_PROD;
+    if (products && text->leading)
+        return ag_fail(m->c, AG_ERR_VALUE, "a program has no products of its first dimensions");
+    if (text->n_outputs - m->n_writes > AG_PROGRAM_REDUCTIONS)
+        return ag_fail(m->c, AG_ERR_VALUE, "a program has %d reductions at most, not %d",
+                       AG_PROGRAM_REDUCTIONS, text->n_outputs - m->n_writes);
+    return m->n_places <= PROGRAM_PLACES ||
+           ag_fail(m->c, AG_ERR_VALUE, "a program of %d steps needs %d places; there are %d",
+                   text->n_steps, m->n_places, PROGRAM_PLACES);
+}
+
 ag__program *ag__program_new(ag_context *c, const ag__program_text *text)
 {
     maker m;
@@ -383,10 +437,7 @@ ag__program *ag__program_new(ag_context *c, const ag__program_text *text)
     maker_codes(&m);
     maker_outputs(&m);
     maker_buffers(&m);
-    if (m.n_places > PROGRAM_PLACES) {
-        ag__fail(c, AG_ERR_VALUE, "a program of %d steps needs %d places; there are %d",
-                 text->n_steps, m.n_places, PROGRAM_PLACES);
-    } else {
+    if (maker_fits(&m)) {
         program_sizes(&sizes, &m);
         sizes.bytes = program_layout(&sizes, NULL);
         p = ag__alloc(c, sizes.bytes);

@@ -7,7 +7,8 @@
  * Its values are, to the bit, those of the rows run one after the other and of the reductions
  * (ops/reduce.c) of what they give, for any number of threads: an element's value never depends on
  * its place, what is between two steps is rounded to the dtype it would have, and reductions take
- * elements in the order, and in the pieces, in which they take those of a tensor.
+ * elements in the order, and in the pieces, in which they take those of a tensor that has them in
+ * order. (Only which NaN a sum of several is may differ.)
  *
  * A program is made once and run many times. Running cannot fail and allocates nothing.
  */
@@ -27,8 +28,8 @@ typedef struct {
     double p, q;      /* the row's attributes */
 } ag__program_step;
 
-/* What is kept: all elements of a value, or with AG_REDUCE_SUM, PROD, MAX, MIN or MEAN that of its
- * lines. `to` is dense and has the elements in order; its dtype is the value's, or what the reduction
+/* What is kept: all elements of a value, or AG_REDUCE_SUM, PROD, MAX, MIN or MEAN of some dimensions.
+ * `to` is dense and has the elements in order; its dtype is the value's, or what the reduction
  * gives. */
 enum { AG_PROGRAM_ALL = -1, AG_PROGRAM_REDUCTIONS = 4 };
 typedef struct {
@@ -38,7 +39,8 @@ typedef struct {
 
 typedef struct {
     ag_ints shape;            /* of all results of steps */
-    int reduced;              /* how many of the last dimensions are one line of the reductions */
+    int reduced;              /* how many dimensions the reductions are of: the last ones, */
+    bool leading;             /* or the first (of which there are no products) */
     ag_tensor *const *inputs; /* broadcast to the shape; of any dtype and strides */
     int n_inputs;
     const ag__program_step *steps;
@@ -49,7 +51,8 @@ typedef struct {
 
 /*
  * NULL and an error when there is no memory, or (AG_ERR_VALUE) when there are more values at a time
- * than tiles have room for: programs of up to 16 steps always fit.
+ * than tiles have room for (up to 16 steps and as many outputs always fit), or reductions that there
+ * are not.
  *
  * The text is not needed afterwards. The tensors are: they must live as long as the program, which
  * owns none of them. Shapes, strides and dtypes are taken from them now, where their data lie
