@@ -180,6 +180,30 @@ static void t_a_chain(ag_context *c)
     plans_check(c, &k);
 }
 
+/* A view ends before what it is a view of, and the other way round. */
+GRAPH(views)
+{
+    GRAPH_UNUSED;
+    ag_tensor *a = ag_sin(in[0]), *v = ag_view(a, AG_SHAPE(35)), *w = ag_view(v, AG_SHAPE(7, 5));
+    out[0] = ag_exp(v);
+    out[1] = ag_mul(a, 2);
+    ag_tensor *b = ag_cos(in[1]), *u = ag_view(b, AG_SHAPE(35));
+    out[2] = ag_sum(ag_neg(b));
+    out[3] = ag_mul(u, 3);
+    out[4] = ag_sum(ag_square(w));
+    return out[0] && out[1] && out[2] && out[3] && out[4];
+}
+
+static void t_views(ag_context *c)
+{
+    plans_case k = { .fn = views, .n = 2, .m = 5, .name = "views" };
+    for (int i = 0; i < 2; i++)
+        k.args[i] = numbers(c, AG_F32, LONG);
+    plans_check(c, &k);
+    CHECK(k.args[0] = numbers(c, AG_F64, AG_SHAPE(5, 7)));
+    plans_check(c, &k);
+}
+
 /* Parameters, constants, views of them, and one value twice. */
 GRAPH(given_back)
 {
@@ -746,8 +770,9 @@ static void t_cancelled(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_a_chain), TEST(t_results_that_are_there), TEST(t_results_over_arguments),
-               TEST(t_sizes_of_arenas), TEST(t_branches), TEST(t_counter), TEST(t_carries),
-               TEST(t_scans), TEST(t_stacks_of_unknown_length), TEST(t_loops_in_loops),
-               TEST(t_stacks_of_stacks), TEST(t_errors_in_the_middle), TEST(t_cancelled));
+    return RUN(TEST(t_a_chain), TEST(t_views), TEST(t_results_that_are_there),
+               TEST(t_results_over_arguments), TEST(t_sizes_of_arenas), TEST(t_branches),
+               TEST(t_counter), TEST(t_carries), TEST(t_scans), TEST(t_stacks_of_unknown_length),
+               TEST(t_loops_in_loops), TEST(t_stacks_of_stacks), TEST(t_errors_in_the_middle),
+               TEST(t_cancelled));
 }

@@ -212,10 +212,20 @@ bool ag__plan_whole(const ag__plan *p, const plan_value *v)
            ag__is_contiguous(v->t);
 }
 
+/* What v is a view of, or v. */
+static int32_t plan_base(const plan_build *b, int32_t v)
+{
+    for (int32_t by; (by = b->r->values[v].inst) >= 0; v = b->r->insts[by].in[0])
+        if (!b->r->insts[by].op->is_view && !b->r->insts[by].op->is_hidden_view)
+            break;
+    return v;
+}
+
 bool ag__plan_ends(const plan_build *b, int32_t v, int32_t k)
 {
     const plan_value *x = &b->values[v];
-    return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[v] == k && ag__plan_whole(b->p, x);
+    return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[plan_base(b, v)] == k &&
+           ag__plan_whole(b->p, x);
 }
 
 /* Operand j of a pointwise row may be written over: no other operand reads its elements in another order. */
