@@ -107,6 +107,7 @@
 #include "src/graph/plan_flow.c"
 #include "src/graph/plan_link.c"
 #include "src/graph/plan_memory.c"
+#include "src/graph/plan_over.c"
 #include "src/graph/planned.c"
 #include "src/graph/record.c"
 #include "src/graph/replay.c"

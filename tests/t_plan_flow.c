@@ -262,6 +262,50 @@ static void t_results_over_arguments(ag_context *c)
     plans_check(c, &k);
 }
 
+/* A step of descent: what it computes last lies where the arguments are. */
+GRAPH(descent)
+{
+    GRAPH_UNUSED;
+    ag_tensor *g = ag_mm(ag_t(in[2]), ag_mm(in[2], in[0]));
+    out[0] = ag_add(ag_mul(in[1], .9), g);
+    out[1] = ag_sub(in[0], ag_mul(out[0], .01));
+    out[2] = ag_sum(ag_square(g));
+    return out[0] && out[1] && out[2];
+}
+/* The same, but the first is still read when the second is computed. */
+GRAPH(descent_crossed)
+{
+    GRAPH_UNUSED;
+    ag_tensor *g = ag_mm(ag_t(in[2]), ag_mm(in[2], in[0]));
+    out[0] = ag_add(ag_mul(in[1], .9), g);
+    out[1] = ag_sub(in[0], ag_mm(g, ag_add(in[1], 1)));
+    out[2] = ag_sum(ag_square(g));
+    return out[0] && out[1] && out[2];
+}
+
+static void t_descent(ag_context *c)
+{
+    plans_case k = { .fn = descent, .n = 3, .m = 3, .into = { 2, 1, 0 }, .name = "descent" };
+    for (int i = 0; i < 3; i++) {
+        k.args[i] = numbers(c, AG_F32, AG_SHAPE(6, 6));
+        k.others[i] = numbers(c, AG_F32, AG_SHAPE(6, 6));
+    }
+    plans_check(c, &k);
+    k.fn = descent_crossed;
+    plans_check(c, &k);
+    /* One tensor for two arguments: each has what it should, the later one wins. */
+    const int32_t into[] = { 1, 0, -1 };
+    ag_tensor *x = k.args[0], *a = ag_clone(x), *args[] = { a, a, k.args[2] }, *r[3];
+    ag_graph *g = plans_traced(c, descent, NULL, args, 3, 3);
+    ag__plan *p = g ? plans_hold(g, into, 0) : NULL;
+    CHECK(a && p && ag__plan_run(p, args, r));
+    ag__give(r[2]);
+    ag_tensor *in[] = { x, x, k.args[2] }, *expected[3];
+    AG_NO_GRAD (c)
+        CHECK(descent(NULL, in, 3, expected, 3));
+    plans_same("descent", 0, 1, a, expected[1]);
+}
+
 /* ---- sizes of arenas ---- */
 
 static size_t arena_of(ag_context *c, ag__traced_fn *fn, ag_tensor *const *args, int n, int m,
@@ -297,6 +341,14 @@ static void t_sizes_of_arenas(ag_context *c)
     CHECK_INT(arena_of(c, six_in_a_row, &x, 1, 1, none), 5 * 2048 + 64);
     CHECK_INT(arena_of(c, products, &x, 1, 1, all), 2 * 2048);
     CHECK_INT(arena_of(c, products, &x, 1, 1, none), 3 * 2048 + 64);
+    /* With programs there is nothing between; what is written over arguments is nowhere else. */
+    CHECK_INT(arena_of(c, six_in_a_row, &x, 1, 1, 0), 64);
+    ag_tensor *args[] = { x, x, x };
+    const int32_t into[] = { 1, 0, -1 };
+    ag_graph *g = plans_traced(c, descent, NULL, args, 3, 3);
+    CHECK(g && plans_hold(g, into, 0));
+    CHECK_INT(ag__plan_bytes(plans_held), 2 * 2048);
+    CHECK_INT(ag__plan_steps(plans_held), 3);
 }
 
 /* ---- branches ---- */
@@ -771,8 +823,8 @@ static void t_cancelled(ag_context *c)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_a_chain), TEST(t_views), TEST(t_results_that_are_there),
-               TEST(t_results_over_arguments), TEST(t_sizes_of_arenas), TEST(t_branches),
-               TEST(t_counter), TEST(t_carries), TEST(t_scans), TEST(t_stacks_of_unknown_length),
-               TEST(t_loops_in_loops), TEST(t_stacks_of_stacks), TEST(t_errors_in_the_middle),
-               TEST(t_cancelled));
+               TEST(t_results_over_arguments), TEST(t_descent), TEST(t_sizes_of_arenas),
+               TEST(t_branches), TEST(t_counter), TEST(t_carries), TEST(t_scans),
+               TEST(t_stacks_of_unknown_length), TEST(t_loops_in_loops), TEST(t_stacks_of_stacks),
+               TEST(t_errors_in_the_middle), TEST(t_cancelled));
 }

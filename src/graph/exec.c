@@ -121,17 +121,41 @@ static bool exec_inputs(ag__plan *p, ag_tensor *const *args)
     return true;
 }
 
-/* Results that are computed where they are given out. */
-static bool exec_targets(ag__plan *p, ag_tensor **results)
+/* Argument `over` lies in memory of its own: no step would see it written in another's. */
+static bool exec_apart(const ag__plan *p, ag_tensor *const *args, int over)
+{
+    const char *begin = ag__at(args[over]), *end = begin + ag__plan_size(args[over]);
+    bool apart = ag__is_contiguous(args[over]);
+    for (int i = 0; i < p->g->main.n_params && apart; i++) {
+        const char *other = ag__at(args[i]);
+        apart = i == over || !p->inputs[i].buffer || !ag__is_contiguous(args[i]) || other >= end ||
+                other + ag__plan_size(args[i]) <= begin;
+    }
+    return apart;
+}
+
+/* Makes what is given out, so that nothing can fail in the end, and binds results that are computed where
+ * they are wanted. */
+static bool exec_targets(ag__plan *p, ag_tensor *const *args, ag_tensor **results)
 {
     for (int j = 0; j < p->g->main.n_outs; j++) {
-        ag_tensor *t = p->results[j].tensor;
-        if (!p->results[j].direct)
-            continue;
-        results[j] = ag__tensor_new(p->c, (ag_dtype)t->dtype, t->ndim, t->dims);
-        if (!results[j])
-            return false;
-        t->storage->data = results[j]->storage->data;
+        const plan_result *r = &p->results[j];
+        ag_tensor *t = r->tensor;
+        char *data = NULL;
+        if (p->into[j] < 0 && !r->dynamic) {
+            results[j] = ag__tensor_new(p->c, (ag_dtype)t->dtype, t->ndim, t->dims);
+            if (!results[j])
+                return false;
+            data = ag__at(results[j]);
+        } else if (r->direct && exec_apart(p, args, p->into[j])) {
+            data = ag__at(args[p->into[j]]);
+        } else if (r->direct) {
+            if (!ag__plan_room(p, r->buffer, ag__plan_size(t), 0))
+                return false;
+            data = r->buffer->data;
+        }
+        if (r->direct)
+            t->storage->data = data;
     }
     return true;
 }
@@ -140,22 +164,23 @@ static bool exec_results(ag__plan *p, ag_tensor **results)
 {
     for (int j = 0; j < p->g->main.n_outs; j++) {
         const ag_tensor *t = p->results[j].tensor;
-        if (p->into[j] >= 0 || results[j])
+        if (p->into[j] >= 0 || p->results[j].direct)
             continue;
-        results[j] = ag__contiguous_copy(t, (ag_dtype)t->dtype);
-        if (!results[j])
+        if (!results[j] &&
+            !(results[j] = ag__tensor_new(p->c, (ag_dtype)t->dtype, t->ndim, t->dims)))
             return false;
+        ag__copy_data(results[j], t);
     }
     return true;
 }
 
 static bool exec_run(ag__plan *p, ag_tensor *const *args, ag_tensor **results)
 {
-    if (!exec_inputs(p, args) || !exec_targets(p, results) || !ag__exec_block(p, p->main) ||
+    if (!exec_inputs(p, args) || !exec_targets(p, args, results) || !ag__exec_block(p, p->main) ||
         !exec_results(p, results))
         return false;
     for (int j = 0; j < p->g->main.n_outs; j++)
-        if (p->into[j] >= 0)
+        if (p->into[j] >= 0 && ag__at(p->results[j].tensor) != ag__at(args[p->into[j]]))
             ag__copy_data(args[p->into[j]], p->results[j].tensor);
     return true;
 }

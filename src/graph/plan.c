@@ -212,8 +212,7 @@ bool ag__plan_whole(const ag__plan *p, const plan_value *v)
            ag__is_contiguous(v->t);
 }
 
-/* What v is a view of, or v. */
-static int32_t plan_base(const plan_build *b, int32_t v)
+int32_t ag__plan_base(const plan_build *b, int32_t v)
 {
     for (int32_t by; (by = b->r->values[v].inst) >= 0; v = b->r->insts[by].in[0])
         if (!b->r->insts[by].op->is_view && !b->r->insts[by].op->is_hidden_view)
@@ -224,7 +223,7 @@ static int32_t plan_base(const plan_build *b, int32_t v)
 bool ag__plan_ends(const plan_build *b, int32_t v, int32_t k)
 {
     const plan_value *x = &b->values[v];
-    return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[plan_base(b, v)] == k &&
+    return !(b->p->off & AG_PASS_REUSE) && !x->lent && b->s.last[ag__plan_base(b, v)] == k &&
            ag__plan_whole(b->p, x);
 }
 
@@ -450,14 +449,17 @@ static bool plan_insts(plan_build *b, const plan_value *params, const plan_value
                        plan_value *outs)
 {
     const ag__region *r = b->r;
+    const bool main = r == &b->p->g->main;
     plan_stretch(b);
     if (!(b->p->off & AG_PASS_FUSE))
         ag__fuse(b);
     for (int j = 0; j < r->n_params; j++)
         b->values[r->params[j]] = params[j];
     for (int j = 0; j < r->n_outs && targets; j++)
-        if (targets[j].t && !b->target[r->outs[j]])
+        if (targets[j].t && !b->target[r->outs[j]] && !(main && b->p->into[j] >= 0))
             b->target[r->outs[j]] = &targets[j];
+    if (main)
+        ag__plan_over(b, targets);
     for (int32_t k = 0; k < r->n_insts; k++)
         if (b->s.needed[k] && !plan_inst(b, k))
             return false;
@@ -513,13 +515,13 @@ static bool plan_inputs(ag__plan *p, plan_value *params)
     return true;
 }
 
-/* Results that are given out are computed where they are given out, when they are more than a number. */
+/* Results are computed where they are given out or written over, when they are more than a number. */
 static bool plan_targets(ag__plan *p, plan_value *targets)
 {
     const ag__region *r = &p->g->main;
     for (int j = 0; j < r->n_outs; j++) {
         const ag__value *v = ag__region_out(r, j);
-        if (p->into[j] < 0 && ag__shape_numel(ag__value_shape(v)) > 1 &&
+        if (ag__shape_numel(ag__value_shape(v)) > 1 &&
             !ag__plan_tensor(p, (ag_dtype)v->dtype, ag__value_shape(v), PLAN_FLOATS, &targets[j]))
             return false;
     }
@@ -534,13 +536,13 @@ static bool plan_results(ag__plan *p, const plan_value *targets, plan_value *out
         if (p->into[j] >= 0 && from.dynamic)
             return ag__plan_unsupported(
                 p, "a result of unknown size that is written over an argument");
-        if (p->into[j] >= 0 && from.place == PLAN_FLOATS) {
-            if (!ag__plan_tensor(p, (ag_dtype)from.t->dtype, ag__sizes(from.t), PLAN_NO_PLACE,
-                                 &outs[j]) ||
-                !ag__plan_copy(p, p->main, &outs[j], &from))
-                return false;
-        }
-        p->results[j] = (plan_result){ outs[j].t, outs[j].t == targets[j].t };
+        const bool direct = from.t == targets[j].t;
+        if (p->into[j] >= 0 && from.place == PLAN_FLOATS && !direct &&
+            !ag__plan_dense(p, p->main, &outs[j]))
+            return false;
+        p->results[j] = (plan_result){ outs[j].t, direct, from.dynamic, NULL };
+        if (direct && p->into[j] >= 0 && !(p->results[j].buffer = ag__plan_buffer(p)))
+            return false;
     }
     for (int j = 0; j < p->g->main.n_outs; j++)
         ag__plan_touch(p, &outs[j]);

@@ -167,7 +167,9 @@ typedef struct {
 
 typedef struct {
     ag_tensor *tensor;
-    bool direct; /* its storage floats: it is bound to what is given out */
+    bool direct;         /* its storage floats: it is bound to what is given out or written over */
+    bool dynamic;        /* its size is known in the end */
+    plan_buffer *buffer; /* for what cannot be written over at once */
 } plan_result;
 
 struct ag__plan {
@@ -218,6 +220,9 @@ typedef struct {
  * it has a tensor: result j is written there if that is possible. Fills outs. */
 bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const plan_value *params,
                      const plan_value *targets, plan_value *outs);
+/* Gives results of the main region, whose targets are `targets`, the arguments they are written over for
+ * a place, where that can do no harm; plan_over.c. */
+void ag__plan_over(plan_build *b, const plan_value *targets);
 /* Finds groups; fuse.c. */
 void ag__fuse(plan_build *b);
 /* The group of which instruction k is the last. */
@@ -243,6 +248,8 @@ plan_buffer *ag__plan_buffer(ag__plan *p);
 int32_t ag__plan_place(ag__plan *p, size_t bytes);              /* begins and ends now */
 void ag__plan_touch(ag__plan *p, const plan_value *v);          /* is in use now */
 bool ag__plan_unsupported(const ag__plan *p, const char *what); /* false, with the error */
+/* What v is a view of, or v. */
+int32_t ag__plan_base(const plan_build *b, int32_t v);
 /* v is a whole storage in the arena that nobody needs after instruction k. */
 bool ag__plan_ends(const plan_build *b, int32_t v, int32_t k);
 /* Makes the tensor of a result: its target, or written over `over`, or in a place of its own. */
