@@ -469,7 +469,7 @@ static bool compile_record(ag_function *f, compile_signature *s)
     f->tracing = true;
     s->recorded = ag__graph_new(f->c, false);
     if (s->recorded)
-        s->function = ag__trace("compile", s->recorded, NULL, s->types, s->n, compile_fn, f, f->m);
+        s->function = ag__trace("call", s->recorded, NULL, s->types, s->n, compile_fn, f, f->m);
     f->tracing = false;
     f->traces += s->function != NULL;
     return s->function != NULL;

@@ -144,6 +144,8 @@ bool(ag_while_loop)(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, in
     if (o->maximum_iterations < 0)
         return ag_fail(c, AG_ERR_VALUE, "ag_while_loop: maximum_iterations is %lld",
                        (long long)o->maximum_iterations);
+    if (o->snapshots < 0)
+        return ag_fail(c, AG_ERR_VALUE, "ag_while_loop: snapshots is %d", o->snapshots);
     if (!ag__flow_check_list("ag_while_loop", c, "variable", init, n))
         return false;
     const size_t bytes = 2 * (size_t)n * sizeof(ag_tensor *);
@@ -251,6 +253,14 @@ static int64_t flow_scan_length(const ag__scan_call *s)
                      (long long)length, (long long)x->dims[0]);
             return -1;
         }
+    }
+    if (s->k && s->options->length && length >= 0 && s->options->length != length) {
+        ag__fail(
+            c, AG_ERR_SHAPE,
+            "ag_scan: scan got `length` argument of %lld which disagrees with leading axis sizes "
+            "of %lld",
+            (long long)s->options->length, (long long)length);
+        return -1;
     }
     if (length < 0 && !(s->k && s->xs[0]->dims[0] < 0))
         ag__fail(c, AG_ERR_VALUE, "ag_scan: .length is %lld", (long long)length);

@@ -85,7 +85,7 @@ static bool rule_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geom
         if (!regions[k])
             return false;
     }
-    ag__attrs attrs = *i.attrs;
+    ag__attrs attrs = ag__attrs_of(&i);
     attrs.i[0] = n - 1;
     const ag__flow f = { i.op, &attrs, regions, i.n_regions, n, m, in, geometry };
     if (!ag__traced_flow(c, &f, out))
@@ -99,6 +99,9 @@ static bool rule_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geom
 static bool rule_branches_vjp(ag__rule *r)
 {
     const ag__inst *i = rule_inst(r);
+    if (ag__inst_draws(i))
+        return ag_fail(r->c, AG_ERR_UNSUPPORTED,
+                       "a branch draws random numbers, and its gradient is taken");
     const size_t n = (size_t)(i->n_in + i->n_out);
     const size_t sizes[] = { n * sizeof(ag_tensor *),
                              n * sizeof(ag__type),
@@ -227,7 +230,7 @@ static bool rule_forward(rule_loop *l)
     }
     for (int k = 0; k < l->i.n_in; k++)
         l->tensors[k] = ag__in(l->r, k);
-    ag__attrs attrs = *l->i.attrs;
+    ag__attrs attrs = ag__attrs_of(&l->i);
     attrs.list[AG_FLOW_YS] += l->n_kept;
     ag_tensor **results = l->tensors + l->i.n_in;
     const ag__flow f = { l->i.op,   &attrs, regions,    l->i.n_regions,
@@ -240,9 +243,9 @@ static bool rule_forward(rule_loop *l)
         place->region->insts[place->inst].twin = place->region->n_insts - 1;
     for (int k = 0; k < l->n_kept; k++)
         l->stacks[k] = results[l->body->n_outs + k];
-    l->count = l->i.op == &ag__op_while             ? results[l->n_carry - 1]
+    l->count = l->i.op == &ag__op_while          ? results[l->n_carry - 1]
                : l->n_own > l->n_carry + l->n_xs ? ag__in(l->r, l->n_own - 1)
-                                                    : NULL;
+                                                 : NULL;
     return true;
 }
 

@@ -217,6 +217,22 @@ ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry
     return i;
 }
 
+bool ag__inst_draws(const ag__inst *i)
+{
+    bool draws = i->op->draws;
+    for (int k = 0; k < i->n_regions && !draws; k++)
+        draws = ag__region_draws(i->regions[k]);
+    return draws;
+}
+
+bool ag__region_draws(const ag__region *r)
+{
+    for (int k = 0; k < r->n_insts; k++)
+        if (ag__inst_draws(&r->insts[k]))
+            return true;
+    return false;
+}
+
 bool ag__region_set_outs(ag__region *r, const int32_t *outs, int n)
 {
     const int32_t *copy = graph_copy(r->graph, outs, (size_t)n * sizeof *outs);

@@ -118,6 +118,9 @@ int32_t ag__region_param(ag__region *r, ag_dtype dtype, ag_ints shape, bool numb
 /* Adds an instruction: what `like` says, whose lists are copied, with results of the geometries given.
  * A tensor in it is taken over. NULL when out of memory. */
 ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry *out);
+/* Some instruction in it, however deep, draws random numbers. */
+bool ag__region_draws(const ag__region *r);
+bool ag__inst_draws(const ag__inst *i);
 bool ag__region_set_outs(ag__region *r, const int32_t *outs, int n);
 /* To undo what was added since the mark. */
 typedef struct {

@@ -154,13 +154,16 @@ static bool replay_assign(ag__replay *rp, const ag__inst *i, ag_tensor *const *i
     return true;
 }
 
+/* In a traced graph it is an instruction too: that may be differentiated again. */
 static bool replay_detach(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     (void)rp, (void)i;
-    out[0] = ag__tensor_alias(in[0]);
-    if (out[0])
-        out[0]->flags |= in[0]->flags & AG_T_NUMBER;
-    return out[0] != NULL;
+    ag_tensor *t = ag_detach(in[0]);
+    if (!t)
+        return false;
+    t->flags |= in[0]->flags & AG_T_NUMBER;
+    out[0] = ag__tensor_ref(t);
+    return true;
 }
 
 static bool replay_group(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
@@ -331,11 +334,11 @@ static replay_rule *replay_rule_of(const ag__op *op)
         const ag__op *op;
         replay_rule *rule;
     } rules[] = {
-        { &ag__op_constant, replay_constant }, { &ag__op_assign, replay_assign },
-        { &ag__op_detach, replay_detach },     { &ag__op_group, replay_group },
-        { &ag__op_gradient, replay_gradient }, { &ag__op_jvp, replay_jvp },
-        { &ag__op_cond, replay_branch },       { &ag__op_switch, replay_branch },
-        { &ag__op_while, replay_loop },        { &ag__op_scan, replay_loop },
+        { &ag__op_constant, replay_constant },  { &ag__op_assign, replay_assign },
+        { &ag__op_detach, replay_detach },      { &ag__op_group, replay_group },
+        { &ag__op_gradient, replay_gradient },  { &ag__op_jvp, replay_jvp },
+        { &ag__op_cond, replay_branch },        { &ag__op_switch, replay_branch },
+        { &ag__op_while, replay_loop },         { &ag__op_scan, replay_loop },
         { &ag__op_reshape_like, replay_sizes }, { &ag__op_expand_like, replay_sizes },
         { &ag__op_cut_like, replay_sizes },
     };

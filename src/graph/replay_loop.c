@@ -101,18 +101,46 @@ static bool loop_step(loop_state *l, int64_t step, ag_tensor *const *in)
     return ok;
 }
 
-/* y j of all steps, stacked; of no steps the sizes that are not known are 0. */
+/* Without steps: the body is run once on zeros, so that the shapes of the ys are known. */
+static bool loop_probe(loop_state *l, ag_tensor *const *in)
+{
+    ag_scope scope;
+    bool ok = true;
+    ag__bracket_begin(&scope, l->rp->c);
+    for (int j = l->n_carry; j < l->n_carry + l->n_xs && ok; j++) {
+        const ag_tensor_options o = { .dtype = (ag_dtype)in[j]->dtype };
+        l->args[j] = (ag_zeros)(l->rp->c, (ag_ints){ in[j]->dims + 1, in[j]->ndim - 1 }, &o);
+        ok = l->args[j] != NULL;
+    }
+    ok = ok && ag__region_call(l->rp->c, l->i->regions[0], l->args, l->next, false);
+    ag__bracket_end(&scope);
+    return ok;
+}
+
+static bool loop_stack_nothing(loop_state *l, ag_tensor *const *in, ag_tensor **ys)
+{
+    if (!loop_probe(l, in))
+        return false;
+    bool ok = true;
+    for (int j = 0; j < l->n_ys && ok; j++) {
+        const ag_tensor *y = l->next[l->n_carry + j];
+        const ag_tensor_options o = { .dtype = (ag_dtype)y->dtype };
+        int64_t shape[AG_MAX_DIMS] = { 0 };
+        for (int d = 0; d < y->ndim; d++)
+            shape[d + 1] = y->dims[d];
+        ys[j] = (ag_zeros)(l->rp->c, (ag_ints){ shape, y->ndim + 1 }, &o);
+        ok = ys[j] != NULL;
+    }
+    for (int j = 0; j < l->n_carry + l->n_ys; j++)
+        ag__tensor_unref(l->next[j]);
+    return ok;
+}
+
+/* y j of all steps, stacked. */
 static ag_tensor *loop_stack(loop_state *l, int j)
 {
     ag_context *c = l->rp->c;
     const int steps = l->n / l->n_ys;
-    const ag__value *v = &l->rp->r->values[l->i->out + l->n_carry + j];
-    int64_t shape[AG_MAX_DIMS];
-    for (int d = 0; d < v->ndim; d++)
-        shape[d] = d == 0 || v->shape[d] < 0 ? 0 : v->shape[d];
-    if (steps == 0)
-        return (ag_zeros)(c, (ag_ints){ shape, v->ndim },
-                          &(ag_tensor_options){ .dtype = (ag_dtype)v->dtype });
     const size_t bytes = (size_t)steps * sizeof(ag_tensor *);
     ag_tensor **list = ag__alloc(c, bytes), *y = NULL;
     for (int k = 0; k < steps && list; k++)
@@ -141,7 +169,9 @@ static bool loop_run(loop_state *l, ag_tensor *const *in, ag_tensor **out)
             break;
         ok = ok && loop_step(l, steps, in);
     }
-    for (int j = 0; j < l->n_ys && ok; j++)
+    if (ok && l->n_ys && l->n == 0)
+        ok = loop_stack_nothing(l, in, out + l->n_carry);
+    for (int j = 0; j < l->n_ys && l->n && ok; j++)
         ok = (out[l->n_carry + j] = loop_stack(l, j)) != NULL;
     if (ok && l->i->attrs->list[AG_FLOW_COUNT])
         ok = (out[l->i->n_out - 1] = loop_count(l->rp->c, steps)) != NULL;

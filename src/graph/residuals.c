@@ -19,7 +19,7 @@ static void residuals_sort(const ag__region *joint, int n, const bool *at_hand, 
         uint8_t both = RESIDUAL_FORWARD | RESIDUAL_FREE;
         for (int j = 0; j < i->n_in; j++)
             both &= i->in[j] < 0 ? both : marks[i->in[j]];
-        if (i->op->draws) /* another call would draw other numbers */
+        if (ag__inst_draws(i)) /* another call would draw other numbers */
             both &= RESIDUAL_FORWARD;
         for (int j = 0; j < i->n_out; j++)
             marks[i->out + j] |= both;
@@ -55,6 +55,22 @@ static void residuals_need(const ag__region *joint, uint8_t *marks)
     }
 }
 
+/* What draws random numbers cannot be computed again. */
+static bool residuals_repeatable(const ag__region *joint, const uint8_t *marks)
+{
+    for (int k = 0; k < joint->n_insts; k++) {
+        const ag__inst *i = &joint->insts[k];
+        bool again = false;
+        for (int j = 0; j < i->n_out; j++)
+            again = again ||
+                    (marks[i->out + j] & RESIDUAL_NEEDED && marks[i->out + j] & RESIDUAL_FORWARD);
+        if (again && residuals_is_cheap(joint, i) && ag__inst_draws(i))
+            return ag_fail(joint->graph->c, AG_ERR_UNSUPPORTED,
+                           "a loop in a loop draws random numbers, and its gradient is taken");
+    }
+    return true;
+}
+
 static bool residuals_keeps(const ag__region *joint, const uint8_t *marks, int v)
 {
     const int32_t inst = joint->values[v].inst;
@@ -80,7 +96,7 @@ bool ag__residuals(ag_context *c, const ag__region *joint, int n, int first_resu
             if (residuals_keeps(joint, marks, v))
                 (*kept)[(*n_kept)++] = v;
     }
-    const bool ok = marks && *kept;
+    const bool ok = marks && *kept && residuals_repeatable(joint, marks);
     if (!ok)
         ag__free(c, *kept, values * sizeof **kept);
     ag__free(c, marks, values);

@@ -22,6 +22,8 @@
 #ifndef AG_GRAPH_ROWS_H
 #define AG_GRAPH_ROWS_H
 
+#include <string.h>
+
 #include "graph.h"
 
 #define AG__ROW(name) extern const ag__op ag__op_##name;
@@ -51,5 +53,13 @@ enum {
     AG_FLOW_COUNT, /* the last result is how many iterations there were */
     AG_FLOW_ATTRS
 };
+
+/* A graph keeps as much of its attributes as they say; these have room for the whole list. */
+static inline ag__attrs ag__attrs_of(const ag__inst *i)
+{
+    ag__attrs all = { 0 };
+    memcpy(&all, i->attrs, offsetof(ag__attrs, list) + (size_t)i->attrs->n * sizeof *all.list);
+    return all;
+}
 
 #endif

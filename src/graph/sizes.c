@@ -80,8 +80,7 @@ ag_tensor *ag__sizes_replay(const ag__inst *i, ag_tensor *x, const ag_tensor *ot
     const bool expands = i->op == &ag__op_expand_like;
     int64_t shape[AG_MAX_DIMS];
     for (int k = 0; k < list.n; k++)
-        shape[k] =
-            expands ? sizes_spread(x, other, list, k) : sizes_meant(x, other, list.data[k]);
+        shape[k] = expands ? sizes_spread(x, other, list, k) : sizes_meant(x, other, list.data[k]);
     if (i->op == &ag__op_cut_like) {
         for (int d = 0; d < other->ndim && x; d++)
             if (x->dims[d] > other->dims[d])

@@ -163,7 +163,7 @@ bool ag__traced_while(ag_context *c, const ag__inst *i, ag_tensor *const *in, ag
         (regions[0] = ag__trace("while_loop", g, c->tracing, types, n, traced_body_fn, &body,
                                 n_carry + 1)) &&
         traced_keeps(regions[0], types, n_carry + 1);
-    ag__attrs attrs = *i->attrs;
+    ag__attrs attrs = ag__attrs_of(i);
     attrs.list[AG_FLOW_CARRY] = n_carry + 1;
     const ag__flow f = { i->op, &attrs, regions, 2, n, n_carry + 1, all, geometry };
     ok = ok && ag__traced_flow(c, &f, results);
