@@ -1,6 +1,7 @@
 /*
  * The arena of a plan. Each place is in use from one step to another; those of which the times overlap
- * lie apart. The largest are laid first, each as low as it fits.
+ * lie apart. The largest are laid first, each as low as it fits; of very many, those that begin first,
+ * since then only what is in use at that moment is looked at.
  *
  * Time runs through the steps as they were built: those of a body or a branch lie within the time of
  * the step that runs them. What must stay from one iteration to the next is in use for all of that.
@@ -11,7 +12,7 @@
 #include "../tensor/foreign.h"
 #include "plan_parts.h"
 
-enum { ARENA_ALIGN = 64 };
+enum { ARENA_ALIGN = 64, ARENA_MANY = 4096 };
 
 static size_t arena_round(size_t bytes)
 {
@@ -23,6 +24,12 @@ static int arena_order(const void *a, const void *b)
     const plan_place *p = *(plan_place *const *)a, *q = *(plan_place *const *)b;
     if (p->bytes != q->bytes)
         return p->bytes > q->bytes ? -1 : 1;
+    return p->from != q->from ? (p->from < q->from ? -1 : 1) : p < q ? -1 : p > q;
+}
+
+static int arena_in_time(const void *a, const void *b)
+{
+    const plan_place *p = *(plan_place *const *)a, *q = *(plan_place *const *)b;
     return p->from != q->from ? (p->from < q->from ? -1 : 1) : p < q ? -1 : p > q;
 }
 
@@ -48,6 +55,16 @@ static void arena_lay(plan_place **laid, int32_t n, plan_place *place)
     laid[to] = place;
 }
 
+/* Leaves out what ended before. Returns how many are left. */
+static int32_t arena_expire(plan_place **laid, int32_t n, int32_t now)
+{
+    int32_t left = 0;
+    for (int32_t i = 0; i < n; i++)
+        if (laid[i]->to >= now)
+            laid[left++] = laid[i];
+    return left;
+}
+
 static bool arena_share(ag__plan *p)
 {
     const size_t bytes = 2 * (size_t)p->n_places * sizeof(plan_place *);
@@ -56,10 +73,13 @@ static bool arena_share(ag__plan *p)
         return false;
     for (int32_t i = 0; i < p->n_places; i++)
         order[i] = &p->places[i];
+    const bool many = p->n_places > ARENA_MANY;
     if (p->n_places)
-        qsort(order, (size_t)p->n_places, sizeof *order, arena_order);
-    for (int32_t i = 0; i < p->n_places; i++)
-        arena_lay(laid, i, order[i]);
+        qsort(order, (size_t)p->n_places, sizeof *order, many ? arena_in_time : arena_order);
+    for (int32_t i = 0, n = 0; i < p->n_places; i++) {
+        n = many ? arena_expire(laid, n, order[i]->from) : n;
+        arena_lay(laid, n++, order[i]);
+    }
     ag__free(p->c, order, bytes);
     return true;
 }
