@@ -1,7 +1,7 @@
 /*
  * The arena of a plan. Each place is in use from one step to another; those of which the times overlap
- * lie apart. The largest are laid first, each as low as it fits; of very many, those that begin first,
- * since then only what is in use at that moment is looked at.
+ * lie apart. The largest are laid first, each as low as it fits; of very many, each takes the
+ * place of one of its size that has ended: that wastes some, but takes no time.
  *
  * Time runs through the steps as they were built: those of a body or a branch lie within the time of
  * the step that runs them. What must stay from one iteration to the next is in use for all of that.
@@ -27,12 +27,6 @@ static int arena_order(const void *a, const void *b)
     return p->from != q->from ? (p->from < q->from ? -1 : 1) : p < q ? -1 : p > q;
 }
 
-static int arena_in_time(const void *a, const void *b)
-{
-    const plan_place *p = *(plan_place *const *)a, *q = *(plan_place *const *)b;
-    return p->from != q->from ? (p->from < q->from ? -1 : 1) : p < q ? -1 : p > q;
-}
-
 /* Lays a place beside the n that are laid, which are in the order of their offsets. */
 static void arena_lay(plan_place **laid, int32_t n, plan_place *place)
 {
@@ -55,16 +49,6 @@ static void arena_lay(plan_place **laid, int32_t n, plan_place *place)
     laid[to] = place;
 }
 
-/* Leaves out what ended before. Returns how many are left. */
-static int32_t arena_expire(plan_place **laid, int32_t n, int32_t now)
-{
-    int32_t left = 0;
-    for (int32_t i = 0; i < n; i++)
-        if (laid[i]->to >= now)
-            laid[left++] = laid[i];
-    return left;
-}
-
 static bool arena_share(ag__plan *p)
 {
     const size_t bytes = 2 * (size_t)p->n_places * sizeof(plan_place *);
@@ -73,15 +57,69 @@ static bool arena_share(ag__plan *p)
         return false;
     for (int32_t i = 0; i < p->n_places; i++)
         order[i] = &p->places[i];
-    const bool many = p->n_places > ARENA_MANY;
     if (p->n_places)
-        qsort(order, (size_t)p->n_places, sizeof *order, many ? arena_in_time : arena_order);
-    for (int32_t i = 0, n = 0; i < p->n_places; i++) {
-        n = many ? arena_expire(laid, n, order[i]->from) : n;
-        arena_lay(laid, n++, order[i]);
-    }
+        qsort(order, (size_t)p->n_places, sizeof *order, arena_order);
+    for (int32_t i = 0; i < p->n_places; i++)
+        arena_lay(laid, i, order[i]);
     ag__free(p->c, order, bytes);
     return true;
+}
+
+/* ---- very many places ---- */
+
+static int arena_by_begin(const void *a, const void *b)
+{
+    const plan_place *p = *(plan_place *const *)a, *q = *(plan_place *const *)b;
+    return p->from != q->from ? (p->from < q->from ? -1 : 1) : p < q ? -1 : p > q;
+}
+
+static int arena_by_end(const void *a, const void *b)
+{
+    const plan_place *p = *(plan_place *const *)a, *q = *(plan_place *const *)b;
+    return p->to != q->to ? (p->to < q->to ? -1 : 1) : p < q ? -1 : p > q;
+}
+
+/* Time goes by: a place that begins takes over one of its size that has ended, or new memory. `order` has
+ * room for all places twice, `lists` for three numbers each: the size's number, the first free place of
+ * a size, the next one. */
+static void arena_sweep(ag__plan *p, plan_place **order, int32_t *lists)
+{
+    const int32_t n = p->n_places;
+    plan_place **ends = order + n;
+    int32_t *size_of = lists, *first = lists + n, *next = lists + 2 * n, sizes = 0, ended = 0;
+    size_t top = 0;
+    for (int32_t i = 0; i < n; i++)
+        order[i] = ends[i] = &p->places[i];
+    qsort(order, (size_t)n, sizeof *order, arena_order);
+    for (int32_t i = 0; i < n; i++) {
+        sizes += i > 0 && arena_round(order[i]->bytes) != arena_round(order[i - 1]->bytes);
+        size_of[order[i] - p->places] = sizes;
+        first[i] = -1;
+    }
+    qsort(order, (size_t)n, sizeof *order, arena_by_begin);
+    qsort(ends, (size_t)n, sizeof *ends, arena_by_end);
+    for (int32_t i = 0; i < n; i++) {
+        for (; ends[ended]->to < order[i]->from; ended++) {
+            const int32_t free = (int32_t)(ends[ended] - p->places);
+            next[free] = first[size_of[free]];
+            first[size_of[free]] = free;
+        }
+        int32_t *free = &first[size_of[order[i] - p->places]];
+        order[i]->offset = *free >= 0 ? p->places[*free].offset : top;
+        top += *free >= 0 ? 0 : arena_round(order[i]->bytes);
+        *free = *free >= 0 ? next[*free] : -1;
+    }
+}
+
+static bool arena_share_many(ag__plan *p)
+{
+    const size_t n = (size_t)p->n_places;
+    const size_t bytes = n * (2 * sizeof(plan_place *) + 3 * sizeof(int32_t));
+    plan_place **order = ag__alloc(p->c, bytes);
+    if (order)
+        arena_sweep(p, order, (int32_t *)(void *)(order + 2 * n));
+    ag__free(p->c, order, bytes);
+    return order != NULL;
 }
 
 bool ag__plan_arrange(ag__plan *p)
@@ -91,7 +129,8 @@ bool ag__plan_arrange(ag__plan *p)
         p->places[i].offset = at;
         at += arena_round(p->places[i].bytes);
     }
-    if (!(p->off & AG_PASS_REUSE) && !arena_share(p))
+    if (!(p->off & AG_PASS_REUSE) &&
+        !(p->n_places > ARENA_MANY ? arena_share_many(p) : arena_share(p)))
         return false;
     size_t bytes = 0;
     for (int32_t i = 0; i < p->n_places; i++) {
