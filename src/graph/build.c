@@ -1,7 +1,7 @@
 /* Where the values of a graph come from: placeholders, constants, variables, and their assignments. */
 #include <string.h>
 
-#include "rows.h"
+#include "rules.h"
 
 /* ---- values ---- */
 
@@ -27,23 +27,7 @@ static ag_tensor *build_source(ag_graph *g, const ag__op *op, ag_dtype dtype, ag
 
 static bool build_check_shape(ag_graph *g, const char *op, ag_dtype dtype, ag_ints shape)
 {
-    int64_t known[AG_MAX_DIMS];
-    ag__shape_text text;
-    if (!g || !ag__graph_open(op, g))
-        return false;
-    if (dtype < AG_F32 || dtype > AG_BOOL)
-        return ag_fail(g->c, AG_ERR_DTYPE, "ag_%s: %d is no dtype", op, (int)dtype);
-    if (shape.n < 0 || shape.n > AG_MAX_DIMS || (shape.n > 0 && !shape.data))
-        return ag_fail(g->c, AG_ERR_SHAPE, "ag_%s: the shape has %d dims; tensors have 0 to %d", op,
-                       shape.n, AG_MAX_DIMS);
-    for (int i = 0; i < shape.n; i++) {
-        if (shape.data[i] < -1)
-            return ag_fail(g->c, AG_ERR_SHAPE,
-                           "ag_%s: the size %lld in the shape %s is no size nor -1", op,
-                           (long long)shape.data[i], ag__shape_string(&text, shape));
-        known[i] = shape.data[i] < 0 ? 1 : shape.data[i];
-    }
-    return ag__check_shape(g->c, op, (ag_ints){ known, shape.n }, dtype);
+    return g && ag__graph_open(op, g) && ag__rule_type(g->c, op, dtype, shape);
 }
 
 ag_tensor *(ag_placeholder)(ag_graph *g, ag_dtype dtype, ag_ints shape, const ag_node_options *o)
@@ -105,7 +89,6 @@ static bool build_is_variable(const char *op, const ag_tensor *var)
 
 static ag_tensor *build_assign(const char *op, ag_tensor *var, ag_tensor *value, int how)
 {
-    ag__shape_text a, b;
     if (!var)
         return NULL;
     if (!value)
@@ -115,31 +98,17 @@ static ag_tensor *build_assign(const char *op, ag_tensor *var, ag_tensor *value,
     ag__region *r = ag__region_for(op, (ag_tensor *[]){ var, value }, 2);
     if (!r)
         return NULL;
-    if (r != &r->graph->main)
-        return ag__fail(var->c, AG_ERR_UNSUPPORTED,
-                        "ag_%s: a variable cannot be assigned inside a loop or branch; return the "
-                        "value and assign it behind",
-                        op);
-    if (value->dtype != var->dtype && !(value->flags & AG_T_NUMBER))
-        return ag__fail(var->c, AG_ERR_DTYPE, "ag_%s: the variable has dtype %s, the value %s", op,
-                        ag_dtype_name((ag_dtype)var->dtype), ag_dtype_name((ag_dtype)value->dtype));
-    bool fits = value->ndim == var->ndim;
-    for (int d = 0; d < var->ndim && fits; d++)
-        fits = value->dims[d] < 0 || value->dims[d] == var->dims[d];
-    if (!fits)
-        return ag__fail(var->c, AG_ERR_SHAPE, "ag_%s: the variable has shape %s, the value %s", op,
-                        ag__shape_string(&a, ag__sizes(var)),
-                        ag__shape_string(&b, ag__sizes(value)));
+    if (!ag__rule_assigns(op, r))
+        return NULL;
     const ag__region_mark mark = ag__region_here(r);
     const int32_t in[] = { ag__symbol_of(var)->value, ag__region_operand(r, op, value) };
     ag__geometry g;
     ag_tensor *out;
-    ag__geometry_of(var, &g);
     const ag__attrs attrs = { .i = { how } };
     const ag__inst like = {
         .op = &ag__op_assign, .n_in = 2, .n_out = 1, .in = in, .attrs = &attrs
     };
-    if (in[1] >= 0 && ag__record_in(r, &like, &g, &out))
+    if (in[1] >= 0 && ag__graph_infer(r, &like, &g) && ag__record_in(r, &like, &g, &out))
         return ag__give(out);
     ag__region_rewind(r, mark);
     return NULL;

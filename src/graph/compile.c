@@ -461,12 +461,18 @@ static bool compile_types(ag_context *c, compile_signature *s, ag_tensor *const 
     return true;
 }
 
-/* The function, recorded. */
-static bool compile_record(ag_function *f, compile_signature *s)
+static bool compile_enter(ag_function *f)
 {
     if (f->tracing)
         return ag_fail(f->c, AG_ERR_GRAPH, "ag_call: a compiled function calls itself");
-    f->tracing = true;
+    return f->tracing = true;
+}
+
+/* The function, recorded. */
+static bool compile_record(ag_function *f, compile_signature *s)
+{
+    if (!compile_enter(f))
+        return false;
     s->recorded = ag__graph_new(f->c, false);
     if (s->recorded)
         s->function = ag__trace("call", s->recorded, NULL, s->types, s->n, compile_fn, f, f->m);
@@ -571,8 +577,12 @@ static bool compile_check(ag_function *f, ag_tensor *const *in, int n, ag_tensor
 /* Of symbolic inputs, the function becomes part of their graph. */
 static bool compile_inline(ag_function *f, ag_tensor *const *in, int n, ag_tensor **out)
 {
-    return ag__flow_given("ag_call", f->c, "the function", f->fn(in, n, out, f->m, f->user), out,
-                          f->m);
+    if (!compile_enter(f))
+        return false;
+    const bool ok = ag__flow_given("ag_call", f->c, "the function",
+                                   f->fn(in, n, out, f->m, f->user), out, f->m);
+    f->tracing = false;
+    return ok;
 }
 
 bool ag_call(ag_function *f, ag_tensor *const *in, int n, ag_tensor **out, int m)

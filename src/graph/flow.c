@@ -4,6 +4,7 @@
  * meets a symbolic value on its way records the rest of itself.
  */
 #include "flow.h"
+#include "rules.h"
 
 #include <string.h>
 
@@ -23,10 +24,7 @@ bool ag__flow_check_list(const char *op, ag_context *c, const char *what, ag_ten
 
 bool ag__flow_pred(const char *op, const char *what, const ag_tensor *t)
 {
-    ag__shape_text text;
-    return t->numel == 1 || t->numel < 0 ||
-           ag_fail(t->c, AG_ERR_SHAPE, "%s: %s must be a scalar, got shape %s", op, what,
-                   ag__shape_string(&text, ag__sizes(t)));
+    return ag__rule_one(t->c, op, what, ag__sizes(t));
 }
 
 /* The results of a function that says that it succeeded. */
@@ -222,10 +220,8 @@ bool(ag_switch)(ag_tensor *index, const ag_fn *fns, int n_fns, ag_tensor *const 
     void *user = o ? o->user : NULL;
     if (!index || !flow_check_branches("ag_switch", index, "index", fns, n_fns, in, n, out, m))
         return false;
-    if (ag__is_float((ag_dtype)index->dtype))
-        return ag_fail(index->c, AG_ERR_DTYPE,
-                       "ag_switch: the index has dtype %s, not an integer one",
-                       ag_dtype_name((ag_dtype)index->dtype));
+    if (!ag__rule_index(index->c, (ag_dtype)index->dtype))
+        return false;
     if (ag__is_symbolic(index))
         return ag__branches_record("switch", index, fns, n_fns, in, n, out, m, user);
     const int k = ag__flow_branch(ag__load_int((ag_dtype)index->dtype, ag__at(index), 0), n_fns);
@@ -239,21 +235,9 @@ static int64_t flow_scan_length(const ag__scan_call *s)
 {
     int64_t length = s->k ? -1 : s->options->length;
     ag_context *c = s->c;
-    for (int i = 0; i < s->k; i++) {
-        const ag_tensor *x = s->xs[i];
-        if (x->ndim == 0) {
-            ag__fail(c, AG_ERR_SHAPE, "ag_scan: x %d has no dimension to scan along", i);
+    for (int i = 0; i < s->k; i++)
+        if (!ag__rule_length(c, i, ag__sizes(s->xs[i]), &length))
             return -1;
-        }
-        if (length < 0)
-            length = x->dims[0];
-        if (x->dims[0] >= 0 && length != x->dims[0]) {
-            ag__fail(c, AG_ERR_SHAPE,
-                     "ag_scan: scan got values with different leading axis sizes: %lld and %lld",
-                     (long long)length, (long long)x->dims[0]);
-            return -1;
-        }
-    }
     if (s->k && s->options->length && length >= 0 && s->options->length != length) {
         ag__fail(
             c, AG_ERR_SHAPE,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "flow.h"
+#include "rules.h"
 
 /* ---- shared ---- */
 
@@ -56,15 +57,14 @@ static bool record_end(record_draft *d, bool ok, const ag__op *row, const ag__at
     if (ok) {
         memcpy(in, d->in, (size_t)d->n_in * sizeof *in);
         memcpy(in + d->n_in, captured, (size_t)n_captured * sizeof *in);
-        ok = ag__record_in(d->r,
-                           &(ag__inst){ .op = row,
-                                        .n_in = d->n_in + n_captured,
-                                        .n_out = d->n_out,
-                                        .n_regions = n_regions,
-                                        .in = in,
-                                        .attrs = attrs,
-                                        .regions = regions },
-                           d->out, out);
+        const ag__inst like = { .op = row,
+                                .n_in = d->n_in + n_captured,
+                                .n_out = d->n_out,
+                                .n_regions = n_regions,
+                                .in = in,
+                                .attrs = attrs,
+                                .regions = regions };
+        ok = ag__graph_infer(d->r, &like, d->out) && ag__record_in(d->r, &like, d->out, out);
     }
     if (!ok)
         ag__region_rewind(d->r, d->mark);
@@ -112,51 +112,6 @@ static bool record_invariant(const ag__while_call *w, int i, const ag_tensor *x,
                    i, ag__shape_string(&a, ag__sizes(x)), ag__shape_string(&b, *wanted));
 }
 
-/* Whether a variable of the shape `in` may become one of shape `out`. */
-static bool record_keeps_shape(ag_ints in, ag_ints out)
-{
-    bool keeps = in.n == out.n;
-    for (int d = 0; d < in.n && keeps; d++)
-        keeps = in.data[d] < 0 || out.data[d] < 0 || in.data[d] == out.data[d];
-    return keeps;
-}
-
-static bool record_while_body(const record_draft *d, const ag__region *body)
-{
-    ag_context *c = body->graph->c;
-    ag__shape_text a, b;
-    for (int i = 0; i < d->n_out; i++) {
-        const ag__geometry *var = &d->out[i];
-        const ag__value *next = ag__region_out(body, i);
-        if ((ag_dtype)next->dtype != var->dtype)
-            return ag_fail(c, AG_ERR_DTYPE,
-                           "ag_while_loop: variable %d has dtype %s, but the body gives it dtype "
-                           "%s; they must have the same type",
-                           i, ag_dtype_name(var->dtype), ag_dtype_name((ag_dtype)next->dtype));
-        if (!record_keeps_shape((ag_ints){ var->shape, var->ndim }, ag__value_shape(next)))
-            return ag_fail(
-                c, AG_ERR_SHAPE,
-                "ag_while_loop: The shape for variable %d is not an invariant for the loop. It "
-                "enters the loop with shape %s, but has shape %s after one iteration. Provide "
-                "shape "
-                "invariants using the `shape_invariants` argument of ag_while_loop.",
-                i, ag__shape_string(&a, (ag_ints){ var->shape, var->ndim }),
-                ag__shape_string(&b, ag__value_shape(next)));
-    }
-    return true;
-}
-
-static bool record_while_pred(const ag__region *cond)
-{
-    const ag__value *pred = ag__region_out(cond, 0);
-    const int64_t numel = ag__shape_numel(ag__value_shape(pred));
-    ag__shape_text text;
-    return numel == 1 || numel < 0 ||
-           ag_fail(cond->graph->c, AG_ERR_SHAPE,
-                   "ag_while_loop: the condition must be a scalar, got shape %s",
-                   ag__shape_string(&text, ag__value_shape(pred)));
-}
-
 bool ag__while_record(const ag__while_call *w, ag_tensor *const *vars, ag_tensor **out)
 {
     ag_context *c = vars[0]->c;
@@ -182,10 +137,8 @@ bool ag__while_record(const ag__while_call *w, ag_tensor *const *vars, ag_tensor
     ok = ok &&
          (regions[1] = ag__trace("while_loop", g, r, types, w->n, record_cond_fn,
                                  (void *)(uintptr_t)w, 1)) &&
-         record_while_pred(regions[1]) &&
          (regions[0] = ag__trace("while_loop", g, r, types, w->n, record_body_fn,
-                                 (void *)(uintptr_t)w, w->n)) &&
-         record_while_body(&d, regions[0]);
+                                 (void *)(uintptr_t)w, w->n));
     ag__free(c, types, bytes);
     const ag__attrs attrs = { .n = AG_FLOW_ATTRS,
                               .list = { [AG_FLOW_CARRY] = w->n,
@@ -208,36 +161,6 @@ static bool record_branch_fn(void *arg, ag_tensor *const *in, int n, ag_tensor *
     return b->fn(in, n, out, m, b->user);
 }
 
-/* What all branches give: -1 where sizes differ. */
-static bool record_same_results(record_draft *d, ag__region *const *regions, int n)
-{
-    ag_context *c = d->r->graph->c;
-    ag__shape_text ta, tb;
-    for (int j = 0; j < d->n_out; j++) {
-        const ag__value *a = ag__region_out(regions[0], j);
-        ag__geometry_set(&d->out[j], (ag_dtype)a->dtype, ag__value_shape(a));
-        for (int k = 1; k < n; k++) {
-            const ag__value *b = ag__region_out(regions[k], j);
-            if (a->dtype != b->dtype)
-                return ag_fail(c, AG_ERR_DTYPE,
-                               "ag_%s: the branches must have the same type of result %d, got %s "
-                               "and %s",
-                               d->op, j, ag_dtype_name((ag_dtype)b->dtype),
-                               ag_dtype_name((ag_dtype)a->dtype));
-            if (a->ndim != b->ndim)
-                return ag_fail(c, AG_ERR_SHAPE,
-                               "ag_%s: the branches must have the same shape of result %d, got %s "
-                               "and %s",
-                               d->op, j, ag__shape_string(&ta, ag__value_shape(b)),
-                               ag__shape_string(&tb, ag__value_shape(a)));
-            for (int i = 0; i < a->ndim; i++)
-                if (b->shape[i] != d->out[j].shape[i])
-                    d->out[j].shape[i] = -1;
-        }
-    }
-    return true;
-}
-
 bool ag__branches_record(const char *op, ag_tensor *index, const ag_fn *fns, int n_fns,
                          ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
 {
@@ -256,7 +179,6 @@ bool ag__branches_record(const char *op, ag_tensor *index, const ag_fn *fns, int
         regions[k] = ag__trace(op, d.r->graph, d.r, types, n, record_branch_fn, &b, m);
         ok = regions[k] != NULL;
     }
-    ok = ok && record_same_results(&d, regions, n_fns);
     const ag__attrs attrs = { .i = { n } };
     const ag__op *row = !strcmp(op, "cond") ? &ag__op_cond : &ag__op_switch;
     ok = record_end(&d, ok, row, &attrs, regions, n_fns, out);
@@ -272,42 +194,6 @@ static bool record_scan_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **o
     const ag__scan_call *s = arg;
     (void)n, (void)m;
     return s->fn(in, s->n, in + s->n, s->k, out, out + s->n, s->m, s->options->user);
-}
-
-static bool record_scan_results(const ag__scan_call *s, record_draft *d, const ag__region *body)
-{
-    ag__shape_text a, b;
-    for (int j = 0; j < s->n; j++) {
-        const ag__value *out = ag__region_out(body, j);
-        ag__geometry_set(&d->out[j], (ag_dtype)s->init[j]->dtype, ag__sizes(s->init[j]));
-        if (out->dtype != s->init[j]->dtype)
-            return ag_fail(s->c, AG_ERR_DTYPE,
-                           "ag_scan: scan function carry input and carry output must have equal "
-                           "types, but they differ: carry %d has dtype %s and becomes %s",
-                           j, ag_dtype_name((ag_dtype)s->init[j]->dtype),
-                           ag_dtype_name((ag_dtype)out->dtype));
-        if (!record_keeps_shape(ag__sizes(s->init[j]), ag__value_shape(out)))
-            return ag_fail(s->c, AG_ERR_SHAPE,
-                           "ag_scan: scan function carry input and carry output must have equal "
-                           "types, but they differ: carry %d has shape %s and becomes %s",
-                           j, ag__shape_string(&a, ag__sizes(s->init[j])),
-                           ag__shape_string(&b, ag__value_shape(out)));
-    }
-    for (int j = 0; j < s->m; j++) {
-        const ag__value *y = ag__region_out(body, s->n + j);
-        ag__geometry *g = &d->out[s->n + j];
-        if (y->ndim == AG_MAX_DIMS)
-            return ag_fail(s->c, AG_ERR_SHAPE,
-                           "ag_scan: y %d has %d dims, and none is left to "
-                           "stack along",
-                           j, y->ndim);
-        g->dtype = (ag_dtype)y->dtype;
-        g->ndim = y->ndim + 1;
-        g->shape[0] = s->length;
-        for (int i = 0; i < y->ndim; i++)
-            g->shape[i + 1] = y->shape[i];
-    }
-    return true;
 }
 
 /* Parameters of the body: the carry, and a step of each x. */
@@ -333,8 +219,7 @@ static bool record_scan_in(const ag__scan_call *s, ag__region *r, ag_tensor **ou
     const bool ok = types && record_operands(&d, 0, s->init, s->n) &&
                     record_operands(&d, s->n, s->xs, s->k) && record_scan_types(s, types) &&
                     (body = ag__trace("scan", r->graph, r, types, s->n + s->k, record_scan_fn,
-                                      (void *)(uintptr_t)s, s->n + s->m)) &&
-                    record_scan_results(s, &d, body);
+                                      (void *)(uintptr_t)s, s->n + s->m));
     ag__free(s->c, types, bytes);
     const ag__attrs attrs = { .n = AG_FLOW_ATTRS,
                               .list = { [AG_FLOW_CARRY] = s->n,

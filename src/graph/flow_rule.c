@@ -14,20 +14,20 @@
 
 #include "traced.h"
 
-static const ag__inst *rule_inst(const ag__rule *r)
+static const ag__inst *turn_inst(const ag__rule *r)
 {
     const ag__flow_place *place = ag__node_payload(r->node);
     return &place->region->insts[place->inst];
 }
 
 /* The gradient of output j, zeros where there is none. */
-static ag_tensor *rule_cotangent(const ag__rule *r, int j, ag_tensor *like)
+static ag_tensor *turn_cotangent(const ag__rule *r, int j, ag_tensor *like)
 {
     return r->g[j] ? r->g[j] : ag_zeros_like(like);
 }
 
 /* A symbolic tensor for output j of the instruction, to take zeros from. */
-static ag_tensor *rule_output(const ag__rule *r, int j)
+static ag_tensor *turn_output(const ag__rule *r, int j)
 {
     const ag__flow_place *place = ag__node_payload(r->node);
     return ag__give(ag__symbol_new(place->region, place->region->insts[place->inst].out + j));
@@ -41,21 +41,21 @@ typedef struct {
     ag__region *joint;
     int32_t *wanted; /* results of the joint region */
     int n_wanted;
-} rule_branch;
+} turn_branch;
 
-static bool rule_branch_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+static bool turn_branch_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
 {
-    const rule_branch *b = arg;
+    const turn_branch *b = arg;
     const ag__part part = { b->r->c, b->joint, b->joint->params, b->joint->outs + b->branch->n_outs,
                             n,       m };
     return ag__part_replay(&part, in, out);
 }
 
 /* Operands: index, inputs, gradients of the floating point results. */
-static bool rule_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geometry *geometry,
+static bool turn_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geometry *geometry,
                           ag_tensor **out, ag__region **regions, bool *wanted)
 {
-    const ag__inst i = *rule_inst(r);
+    const ag__inst i = *turn_inst(r);
     ag_context *c = r->c;
     int n = 1, m = 0;
     in[0] = ag__in(r, 0);
@@ -66,22 +66,22 @@ static bool rule_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geom
             ag__geometry_set(&geometry[m++], (ag_dtype)in[k]->dtype, ag__sizes(in[k]));
     }
     for (int j = 0; j < i.n_out; j++) {
-        ag_tensor *y = rule_output(r, j);
+        ag_tensor *y = turn_output(r, j);
         if (y && !ag__is_float((ag_dtype)y->dtype))
             continue;
-        if (!y || !(in[n] = rule_cotangent(r, j, y)))
+        if (!y || !(in[n] = turn_cotangent(r, j, y)))
             return false;
         n++;
     }
     for (int k = 1; k < n; k++)
         types[k - 1] = ag__type_of(in[k]);
     for (int k = 0; k < i.n_regions; k++) {
-        rule_branch b = { .r = r, .branch = i.regions[k] };
+        turn_branch b = { .r = r, .branch = i.regions[k] };
         b.joint = ag__joint(c, "cond", i.regions[k], wanted);
         if (!b.joint)
             return false;
         regions[k] =
-            ag__trace("cond", c->tracing->graph, c->tracing, types, n - 1, rule_branch_fn, &b, m);
+            ag__trace("cond", c->tracing->graph, c->tracing, types, n - 1, turn_branch_fn, &b, m);
         if (!regions[k])
             return false;
     }
@@ -96,9 +96,9 @@ static bool rule_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geom
     return true;
 }
 
-static bool rule_branches_vjp(ag__rule *r)
+static bool turn_branches_vjp(ag__rule *r)
 {
-    const ag__inst *i = rule_inst(r);
+    const ag__inst *i = turn_inst(r);
     if (ag__inst_draws(i))
         return ag_fail(r->c, AG_ERR_UNSUPPORTED,
                        "a branch draws random numbers, and its gradient is taken");
@@ -113,7 +113,7 @@ static bool rule_branches_vjp(ag__rule *r)
     bool ok = true;
     for (int k = 0; k < AG_COUNT(sizes); k++)
         ok = (blocks[k] = ag__alloc(r->c, sizes[k])) != NULL && ok;
-    ok = ok && rule_branches(r, blocks[0], blocks[1], blocks[2], blocks[3], blocks[4], blocks[5]);
+    ok = ok && turn_branches(r, blocks[0], blocks[1], blocks[2], blocks[3], blocks[4], blocks[5]);
     for (int k = 0; k < AG_COUNT(sizes); k++)
         ag__free(r->c, blocks[k], sizes[k]);
     return ok;
@@ -138,16 +138,16 @@ typedef struct {
     ag_tensor **tensors;    /* room for lists of tensors */
     ag__type *types;
     ag__geometry *geometry;
-} rule_loop;
+} turn_loop;
 
-static bool rule_is_float(const ag__region *r, int32_t v)
+static bool turn_is_float(const ag__region *r, int32_t v)
 {
     return ag__is_float((ag_dtype)r->values[v].dtype);
 }
 
-static void rule_loop_read(rule_loop *l, ag__rule *r)
+static void turn_loop_read(turn_loop *l, ag__rule *r)
 {
-    *l = (rule_loop){ .r = r, .c = r->c, .i = *rule_inst(r) };
+    *l = (turn_loop){ .r = r, .c = r->c, .i = *turn_inst(r) };
     const int64_t *list = l->i.attrs->list;
     l->body = l->i.regions[0];
     l->n_carry = (int)list[AG_FLOW_CARRY];
@@ -159,20 +159,20 @@ static void rule_loop_read(rule_loop *l, ag__rule *r)
 }
 
 /* Which parameter of the body operand k is; -1: the number of iterations. */
-static int rule_param(const rule_loop *l, int k)
+static int turn_param(const turn_loop *l, int k)
 {
     return k < l->n_carry + l->n_xs ? k : k < l->n_own ? -1 : k - l->n_own + l->n_carry + l->n_xs;
 }
 
 /* The gradient of the carry goes through every iteration, wanted in the end or not. */
-static void rule_loop_sort(rule_loop *l)
+static void turn_loop_sort(turn_loop *l)
 {
     const ag__region *b = l->body;
     for (int k = 0; k < l->i.n_in; k++) {
-        const int p = rule_param(l, k);
+        const int p = turn_param(l, k);
         if (p < 0)
             continue;
-        const bool is_float = rule_is_float(b, b->params[p]);
+        const bool is_float = turn_is_float(b, b->params[p]);
         l->wanted[p] = is_float && (k < l->n_carry || ag__wants(l->r, k));
         l->at_hand[p] = k >= l->n_carry; /* xs are read again, captured values are there */
         if (!l->wanted[p])
@@ -182,14 +182,14 @@ static void rule_loop_sort(rule_loop *l)
                          : &l->n_wanted_captured) += 1;
     }
     for (int j = 0; j < l->n_ys; j++)
-        l->n_float_ys += rule_is_float(b, b->outs[l->n_carry + j]);
+        l->n_float_ys += turn_is_float(b, b->outs[l->n_carry + j]);
 }
 
 /* ---- the loop forward, which stacks what is kept ---- */
 
-static bool rule_forward_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+static bool turn_forward_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
 {
-    const rule_loop *l = arg;
+    const turn_loop *l = arg;
     const int n_outs = l->body->n_outs;
     for (int j = 0; j < m; j++)
         l->numbers[j] = j < n_outs ? l->joint->outs[j] : l->kept[j - n_outs];
@@ -197,7 +197,7 @@ static bool rule_forward_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **
     return ag__part_replay(&part, in, out);
 }
 
-static void rule_stack_type(const rule_loop *l, ag__geometry *g, const ag__value *v)
+static void turn_stack_type(const turn_loop *l, ag__geometry *g, const ag__value *v)
 {
     const ag__region *r = ((const ag__flow_place *)ag__node_payload(l->r->node))->region;
     ag__geometry_set(g, (ag_dtype)v->dtype, ag__value_shape(v));
@@ -210,7 +210,7 @@ static void rule_stack_type(const rule_loop *l, ag__geometry *g, const ag__value
 }
 
 /* Results: carry, ys, stacks. */
-static bool rule_forward(rule_loop *l)
+static bool turn_forward(turn_loop *l)
 {
     const int m = l->body->n_outs + l->n_kept;
     ag__flow_place *place = ag__node_payload(l->r->node);
@@ -218,7 +218,7 @@ static bool rule_forward(rule_loop *l)
         l->types[p] = ag__value_type(&l->body->values[l->body->params[p]]);
     ag__region *regions[2] = { NULL, l->i.n_regions > 1 ? l->i.regions[1] : NULL };
     regions[0] = ag__trace("scan", l->c->tracing->graph, l->c->tracing, l->types, l->n_params,
-                           rule_forward_fn, l, m);
+                           turn_forward_fn, l, m);
     if (!regions[0])
         return false;
     for (int j = 0; j < m; j++) {
@@ -226,7 +226,7 @@ static bool rule_forward(rule_loop *l)
         if (j < l->n_carry)
             ag__geometry_set(&l->geometry[j], (ag_dtype)v->dtype, ag__value_shape(v));
         else
-            rule_stack_type(l, &l->geometry[j], v);
+            turn_stack_type(l, &l->geometry[j], v);
     }
     for (int k = 0; k < l->i.n_in; k++)
         l->tensors[k] = ag__in(l->r, k);
@@ -252,11 +252,11 @@ static bool rule_forward(rule_loop *l)
 /* ---- the scan back: carry: gradients of the carry, sums for captured values; xs: stacks, gradients of ys,
  *      xs of the loop; captured: those of the loop ---- */
 
-static int rule_back_carry(const rule_loop *l) { return l->n_float_carry + l->n_wanted_captured; }
-static int rule_back_xs(const rule_loop *l) { return l->n_kept + l->n_float_ys + l->n_xs; }
+static int turn_back_carry(const turn_loop *l) { return l->n_float_carry + l->n_wanted_captured; }
+static int turn_back_xs(const turn_loop *l) { return l->n_kept + l->n_float_ys + l->n_xs; }
 
 /* The values of joint that the scan's parameters are, but for the sums. */
-static int rule_back_given(const rule_loop *l, int32_t *given)
+static int turn_back_given(const turn_loop *l, int32_t *given)
 {
     const int32_t *params = l->joint->params;
     int n = 0;
@@ -272,7 +272,7 @@ static int rule_back_given(const rule_loop *l, int32_t *given)
 }
 
 /* The results of joint in the order of the scan's: of carry, captured, xs. */
-static int rule_back_wanted(const rule_loop *l, int32_t *wanted)
+static int turn_back_wanted(const turn_loop *l, int32_t *wanted)
 {
     const int32_t *grads = l->joint->outs + l->body->n_outs;
     const int n_xs = l->n_wanted_xs;
@@ -286,17 +286,17 @@ static int rule_back_wanted(const rule_loop *l, int32_t *wanted)
     return n;
 }
 
-static bool rule_back_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+static bool turn_back_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
 {
-    const rule_loop *l = arg;
+    const turn_loop *l = arg;
     const int sums = l->n_wanted_captured;
     int32_t *wanted = l->numbers + n;
     const ag__part part = { l->c,
                             l->joint,
                             l->numbers,
                             wanted,
-                            rule_back_given(l, l->numbers),
-                            rule_back_wanted(l, wanted) };
+                            turn_back_given(l, l->numbers),
+                            turn_back_wanted(l, wanted) };
     ag_tensor **given = l->tensors;
     for (int k = 0, p = 0; k < n; k++)
         if (k < l->n_float_carry || k >= l->n_float_carry + sums)
@@ -311,23 +311,23 @@ static bool rule_back_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out
 }
 
 /* The scan's operands. */
-static int rule_back_operands(const rule_loop *l, ag_tensor **in)
+static int turn_back_operands(const turn_loop *l, ag_tensor **in)
 {
     int n = 0;
     for (int j = 0; j < l->n_carry; j++)
-        if (rule_is_float(l->body, l->body->params[j]))
-            in[n++] = rule_cotangent(l->r, j, ag__in(l->r, j));
+        if (turn_is_float(l->body, l->body->params[j]))
+            in[n++] = turn_cotangent(l->r, j, ag__in(l->r, j));
     for (int k = l->n_own; k < l->i.n_in; k++)
-        if (l->wanted[rule_param(l, k)])
+        if (l->wanted[turn_param(l, k)])
             in[n++] = ag_zeros_like(ag__in(l->r, k));
     for (int k = 0; k < l->n_kept; k++)
         in[n++] = l->stacks[k];
     for (int j = l->n_carry; j < l->n_carry + l->n_ys; j++)
-        if (rule_is_float(l->body, l->body->outs[j]))
-            in[n++] = rule_cotangent(l->r, j, rule_output(l->r, j));
+        if (turn_is_float(l->body, l->body->outs[j]))
+            in[n++] = turn_cotangent(l->r, j, turn_output(l->r, j));
     for (int k = l->n_carry; k < l->n_carry + l->n_xs; k++)
         in[n++] = ag__in(l->r, k);
-    if (rule_back_xs(l) == 0 && l->count)
+    if (turn_back_xs(l) == 0 && l->count)
         in[n++] = l->count;
     for (int k = l->n_own; k < l->i.n_in; k++)
         in[n++] = ag__in(l->r, k);
@@ -335,9 +335,9 @@ static int rule_back_operands(const rule_loop *l, ag_tensor **in)
 }
 
 /* Types of the scan's parameters, and of its results. */
-static void rule_back_types(const rule_loop *l, ag_tensor *const *in, int n, int n_params)
+static void turn_back_types(const turn_loop *l, ag_tensor *const *in, int n, int n_params)
 {
-    const int carry = rule_back_carry(l), xs = rule_back_xs(l), skip = n - n_params;
+    const int carry = turn_back_carry(l), xs = turn_back_xs(l), skip = n - n_params;
     for (int k = 0, p = 0; k < n; k++) {
         if (k >= carry + xs && k < carry + xs + skip)
             continue;
@@ -355,18 +355,18 @@ static void rule_back_types(const rule_loop *l, ag_tensor *const *in, int n, int
         }
 }
 
-static bool rule_back(rule_loop *l)
+static bool turn_back(turn_loop *l)
 {
-    const int carry = rule_back_carry(l), xs = rule_back_xs(l);
+    const int carry = turn_back_carry(l), xs = turn_back_xs(l);
     const int m = carry + l->n_wanted_xs, counted = xs == 0 && l->count;
     ag_tensor **in = l->tensors + l->i.n_in + l->i.n_out + l->n_kept + l->joint->n_params;
-    const int n = rule_back_operands(l, in);
+    const int n = turn_back_operands(l, in);
     for (int k = 0; k < n; k++)
         if (!in[k])
             return false;
-    rule_back_types(l, in, n, n - counted);
+    turn_back_types(l, in, n, n - counted);
     ag__region *body = ag__trace("scan", l->c->tracing->graph, l->c->tracing, l->types, n - counted,
-                                 rule_back_fn, l, m);
+                                 turn_back_fn, l, m);
     if (!body)
         return false;
     const int64_t *list = l->i.attrs->list;
@@ -385,7 +385,7 @@ static bool rule_back(rule_loop *l)
     for (int j = 0; j < m; j++)
         ag__give(out[j]);
     for (int k = 0; k < l->i.n_in; k++) {
-        const int p = rule_param(l, k);
+        const int p = turn_param(l, k);
         if (p < 0 || !l->wanted[p])
             continue;
         ag_tensor *g = out[k < l->n_carry ? of_carry++ : k < l->n_own ? of_xs++ : of_captured++];
@@ -395,9 +395,9 @@ static bool rule_back(rule_loop *l)
     return true;
 }
 
-static bool rule_loop_run(rule_loop *l)
+static bool turn_loop_run(turn_loop *l)
 {
-    rule_loop_sort(l);
+    turn_loop_sort(l);
     l->joint = ag__joint(l->c, "scan", l->body, l->wanted);
     if (!l->joint || !ag__residuals(l->c, l->joint, l->n_params, l->body->n_outs, l->at_hand,
                                     &l->kept, &l->n_kept))
@@ -417,35 +417,35 @@ static bool rule_loop_run(rule_loop *l)
     l->tensors = blocks[2];
     l->types = blocks[3];
     l->geometry = blocks[4];
-    ok = ok && rule_forward(l) && rule_back(l);
+    ok = ok && turn_forward(l) && turn_back(l);
     for (int k = 0; k < AG_COUNT(sizes); k++)
         ag__free(l->c, blocks[k], sizes[k]);
     ag__free(l->c, l->kept, kept_bytes);
     return ok;
 }
 
-static bool rule_loop_vjp(ag__rule *r)
+static bool turn_loop_vjp(ag__rule *r)
 {
-    rule_loop l;
-    rule_loop_read(&l, r);
+    turn_loop l;
+    turn_loop_read(&l, r);
     const size_t bytes = 2 * (size_t)l.n_params;
     l.wanted = ag__alloc(l.c, bytes);
     if (!l.wanted)
         return false;
     memset(l.wanted, 0, bytes);
     l.at_hand = l.wanted + l.n_params;
-    const bool ok = rule_loop_run(&l);
+    const bool ok = turn_loop_run(&l);
     ag__free(l.c, l.wanted, bytes);
     return ok;
 }
 
-static bool rule_flow_vjp(ag__rule *r)
+static bool turn_flow_vjp(ag__rule *r)
 {
-    const ag__op *op = rule_inst(r)->op;
-    return op == &ag__op_while || op == &ag__op_scan ? rule_loop_vjp(r) : rule_branches_vjp(r);
+    const ag__op *op = turn_inst(r)->op;
+    return op == &ag__op_while || op == &ag__op_scan ? turn_loop_vjp(r) : turn_branches_vjp(r);
 }
 
-static const char *rule_flow_name(const ag_node *n)
+static const char *turn_flow_name(const ag_node *n)
 {
     const ag__flow_place *place = ag__node_payload(n);
     return place->region->insts[place->inst].op->name;
@@ -456,5 +456,5 @@ const ag__op ag__flow_node_op = { .name = "flow",
                                   .kind = AG_KIND_GENERAL,
                                   .n_in = -1,
                                   .n_out = -1,
-                                  .vjp = rule_flow_vjp,
-                                  .name_of = rule_flow_name };
+                                  .vjp = turn_flow_vjp,
+                                  .name_of = turn_flow_name };

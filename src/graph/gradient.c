@@ -8,33 +8,21 @@
 
 #include "../autograd/backward.h"
 #include "flow.h"
+#include "rules.h"
 
 /* ---- ag_grad ---- */
 
 static bool gradient_check_output(ag_context *c, ag_tensor *t, int i, ag_tensor *g)
 {
-    ag__shape_text a, b;
     if (!ag__list_check(c, "ag_grad", "output", i, t) ||
         (g && !ag__list_check(c, "ag_grad", "grad_output", i, g)))
         return false;
-    if (!ag__is_symbolic(t) || !ag__is_float((ag_dtype)t->dtype))
+    if (!ag__is_symbolic(t))
         return ag_fail(c, AG_ERR_GRAD,
                        "element %d of tensors does not require grad and does not have a grad_fn",
                        i);
-    if (!g && t->numel != 1)
-        return ag_fail(c, AG_ERR_GRAD, "grad can be implicitly created only for scalar outputs");
-    bool fits = !g || g->ndim == t->ndim;
-    for (int d = 0; g && d < t->ndim && fits; d++)
-        fits = g->dims[d] < 0 || t->dims[d] < 0 || g->dims[d] == t->dims[d];
-    if (!fits)
-        return ag_fail(c, AG_ERR_SHAPE,
-                       "Mismatch in shape: grad_output[%d] has a shape of %s and output[%d] has a "
-                       "shape of %s.",
-                       i, ag__shape_string(&a, ag__sizes(g)), i,
-                       ag__shape_string(&b, ag__sizes(t)));
-    return !g || ag__is_float((ag_dtype)g->dtype) ||
-           ag_fail(c, AG_ERR_DTYPE, "gradient %d has dtype %s; gradients are floating point", i,
-                   ag_dtype_name((ag_dtype)g->dtype));
+    const ag__type type = g ? ag__type_of(g) : (ag__type){ 0 };
+    return ag__rule_output(c, i, ag__type_of(t), g ? &type : NULL);
 }
 
 static bool gradient_check_input(ag_context *c, ag_tensor *t, int i)
@@ -46,9 +34,7 @@ static bool gradient_check_input(ag_context *c, ag_tensor *t, int i)
                        "ag_grad: input %d holds data, and is a constant to the graph; make it a "
                        "value of the graph with ag_constant and use that",
                        i);
-    return ag__is_float((ag_dtype)t->dtype) ||
-           ag_fail(c, AG_ERR_GRAD,
-                   "One of the differentiated Tensors does not require grad [input %d]", i);
+    return ag__rule_input(c, i, ag__type_of(t));
 }
 
 /* The innermost region that one of the tensors belongs to. */

@@ -69,4 +69,3 @@ const char *ag__graph_row_name(const ag__op *op)
             return rows_names[i];
     return op->name;
 }
-char *ag_graph_to_string(ag_graph *g) { return g ? ag__string(g->c, "", 0) : NULL; }

@@ -171,7 +171,9 @@ static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_
         job.scratch = ag__gemm_scratch(ag__itemsize(job.compute), job.rows, b->cols, a->cols);
     job.scratch = (job.scratch + 63) / 64 * 64;
     const int64_t blocks = (a->n + job.group - 1) / job.group * job.slices;
-    const size_t bytes = job.scratch * (size_t)ag__parallel_workers(y->c, blocks);
+    size_t bytes = job.scratch * (size_t)ag__parallel_workers(y->c, blocks);
+    if (bytes && bytes <= AG_SMALL_MAX) /* small blocks are not aligned enough for vectors */
+        bytes = AG_SMALL_MAX + 1;
     if (bytes && !(job.pack = ag__alloc(y->c, bytes)))
         return false;
     ag__parallel(y->c, blocks, matmul_block, &job);
