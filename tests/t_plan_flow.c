@@ -307,6 +307,34 @@ static void t_descent(ag_context *c)
     plans_same("descent", 0, 1, a, expected[1]);
 }
 
+/* So many values that they are laid out in another way: all of a chain is needed on the way back. */
+GRAPH(forth_and_back_again)
+{
+    GRAPH_UNUSED;
+    static ag_tensor *kept[2500];
+    ag_tensor *x = in[0];
+    for (int i = 0; i < 2500; i++) {
+        kept[i] = x;
+        x = i % 3 ? ag_sin(x) : ag_sum(ag_mul(ag_add(in[1], x), .25));
+    }
+    for (int i = 2499; i >= 0; i--)
+        x = ag_add(x, ag_mul(kept[i], x));
+    return (out[0] = x) != NULL;
+}
+
+static void t_very_many_values(ag_context *c)
+{
+    if (harness_faults())
+        return;
+    plans_case k = { .fn = forth_and_back_again, .n = 2, .m = 1, .name = "very many" };
+    k.args[0] = number(c, AG_F32, -.5);
+    k.args[1] = numbers(c, AG_F32, AG_SHAPE(3, 3));
+    plans_check_off(c, &k, 0);
+    plans_check_off(c, &k, AG_PASS_FUSE);
+    CHECK_INT(ag__plan_bytes(plans_held), 2501 * 64 + 64);
+    plans_check_off(c, &k, AG_PASS_FUSE | AG_PASS_REUSE);
+}
+
 /* ---- sizes of arenas ---- */
 
 static size_t arena_of(ag_context *c, ag__traced_fn *fn, ag_tensor *const *args, int n, int m,
@@ -825,7 +853,7 @@ int main(int argc, char **argv)
 {
     return RUN(TEST(t_a_chain), TEST(t_views), TEST(t_results_that_are_there),
                TEST(t_results_over_arguments), TEST(t_descent), TEST(t_sizes_of_arenas),
-               TEST(t_branches), TEST(t_counter), TEST(t_carries), TEST(t_scans),
-               TEST(t_stacks_of_unknown_length), TEST(t_loops_in_loops), TEST(t_stacks_of_stacks),
-               TEST(t_errors_in_the_middle), TEST(t_cancelled));
+               TEST(t_very_many_values), TEST(t_branches), TEST(t_counter), TEST(t_carries),
+               TEST(t_scans), TEST(t_stacks_of_unknown_length), TEST(t_loops_in_loops),
+               TEST(t_stacks_of_stacks), TEST(t_errors_in_the_middle), TEST(t_cancelled));
 }

@@ -144,8 +144,7 @@ static void fuse_stretch(plan_build *b, int32_t v, int32_t until)
     while (v >= 0 && b->s.last[v] < until) {
         b->s.last[v] = until;
         const int32_t by = b->r->values[v].inst;
-        const ag__op *op = by < 0 ? NULL : b->r->insts[by].op;
-        v = op && (op->is_view || op->is_hidden_view) ? b->r->insts[by].in[0] : -1;
+        v = by >= 0 && ag__plan_shares(b->r->insts[by].op) ? b->r->insts[by].in[0] : -1;
     }
 }
 

@@ -215,7 +215,7 @@ bool ag__plan_whole(const ag__plan *p, const plan_value *v)
 int32_t ag__plan_base(const plan_build *b, int32_t v)
 {
     for (int32_t by; (by = b->r->values[v].inst) >= 0; v = b->r->insts[by].in[0])
-        if (!b->r->insts[by].op->is_view && !b->r->insts[by].op->is_hidden_view)
+        if (!ag__plan_shares(b->r->insts[by].op))
             break;
     return v;
 }
@@ -419,6 +419,10 @@ static bool plan_inst(plan_build *b, int32_t k)
         b->values[i->out] = (plan_value){ .t = i->tensor, .place = PLAN_CONSTANT, .lent = true };
         return true;
     }
+    if (i->op == &ag__op_detach) {
+        b->values[i->out] = *ag__plan_in(b, i, 0);
+        return true;
+    }
     if (i->op == &ag__op_cond || i->op == &ag__op_switch)
         return ag__plan_branch(b, k);
     if (i->op == &ag__op_while || i->op == &ag__op_scan)
@@ -429,7 +433,7 @@ static bool plan_inst(plan_build *b, int32_t k)
         return ag__plan_unsupported(b->p, i->op->name);
     if (by_sizes || plan_is_dynamic(b, i))
         return plan_unknown(b, i);
-    return i->op->is_view || i->op->is_hidden_view ? plan_view(b, i) : plan_compute(b, k);
+    return ag__plan_shares(i->op) ? plan_view(b, i) : plan_compute(b, k);
 }
 
 /* What is a view of a value needs it as long as itself. */
@@ -437,7 +441,7 @@ static void plan_stretch(plan_build *b)
 {
     for (int32_t k = b->r->n_insts - 1; k >= 0; k--) {
         const ag__inst *i = &b->r->insts[k];
-        if (!b->s.needed[k] || !(i->op->is_view || i->op->is_hidden_view))
+        if (!b->s.needed[k] || !ag__plan_shares(i->op))
             continue;
         for (int j = 0; j < i->n_out; j++)
             if (b->s.last[i->in[0]] < b->s.last[i->out + j])

@@ -153,7 +153,7 @@ static bool flow_order(flow_loop *l, int j)
     const ag__value *v = &l->b->r->values[l->i->in[l->n_carry + j]];
     if (!x->dynamic)
         return ag__is_contiguous(x->t) || ag__plan_dense(l->p, l->b->block, x);
-    if (v->inst < 0 || !l->b->r->insts[v->inst].op->is_view)
+    if (v->inst < 0 || !ag__plan_shares(l->b->r->insts[v->inst].op))
         return true;
     ag__inst *clone = ag__graph_alloc(l->p->g, sizeof *clone);
     if (!clone || !ag__plan_bound(l->p, (ag_dtype)v->dtype, ag__value_shape(v), &copy))

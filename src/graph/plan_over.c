@@ -18,7 +18,7 @@ static bool over_succeeds(const plan_build *b, int32_t k)
     for (int j = 0; j < i->n_in; j++)
         if (i->in[j] >= 0 && !ag__plan_knows(&b->r->values[i->in[j]]))
             return false;
-    return b->group[k] || i->op == &ag__op_constant || i->op->is_view || i->op->is_hidden_view ||
+    return b->group[k] || i->op == &ag__op_constant || ag__plan_shares(i->op) ||
            i->op == ag__ops[AG_OP_to] || i->op == ag__ops[AG_OP_clone] ||
            (i->op->pointwise && !divides);
 }

@@ -260,6 +260,11 @@ static inline const plan_value *ag__plan_in(const plan_build *b, const ag__inst 
 }
 /* v is all of its storage, elements in order. */
 bool ag__plan_whole(const ag__plan *p, const plan_value *v);
+/* The result of the row lies where its first operand does. */
+static inline bool ag__plan_shares(const ag__op *op)
+{
+    return op->is_view || op->is_hidden_view || op == &ag__op_detach;
+}
 static inline bool ag__plan_knows(const ag__value *v)
 {
     return ag__shape_numel(ag__value_shape(v)) >= 0;
