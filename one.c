@@ -115,6 +115,8 @@
 #include "src/graph/plan_link.c"
 #include "src/graph/plan_memory.c"
 #include "src/graph/plan_over.c"
+#include "src/graph/plan_region.c"
+#include "src/graph/plan_tensor.c"
 #include "src/graph/planned.c"
 #include "src/graph/record.c"
 #include "src/graph/replay.c"

@@ -773,6 +773,55 @@ GRAPH(ragged)
         in, out);
 }
 
+/* A stack goes through a branch, and into a loop as its variable. */
+BODY(same)
+{
+    UNUSED;
+    return (out[0] = in[0]) != NULL;
+}
+static bool stacked(ag_tensor *const *in, ag_tensor **y)
+{
+    ag_tensor *f[5];
+    *y = loop_call(&(loop){ .body = grow,
+                            .cond = grows,
+                            .n_carry = 2,
+                            .n_ys = 2,
+                            .n_captured = 1,
+                            .length = -1 },
+                   in, f)
+             ? f[2]
+             : NULL;
+    return *y != NULL;
+}
+GRAPH(stack_in_a_branch)
+{
+    GRAPH_UNUSED;
+    ag_tensor *given[] = { ag_lt(in[1], 3), NULL };
+    body_fn *const fns[] = { same, same };
+    return stacked(in, &given[1]) && branch_call(fns, 2, true, given, 2, out, 1);
+}
+GRAPH(stack_in_a_loop)
+{
+    GRAPH_UNUSED;
+    ag_tensor *y;
+    return stacked(in, &y) &&
+           loop_call(&(loop){ .body = same, .n_carry = 1, .length = 2 }, &y, out);
+}
+
+static void t_what_has_no_size(ag_context *c)
+{
+    ag_tensor *args[] = { numbers(c, AG_F64, AG_SHAPE(3)), number(c, AG_I64, 0),
+                          numbers(c, AG_F64, AG_SHAPE(3)) };
+    ag_graph *g = plans_traced(c, stack_in_a_branch, NULL, args, 3, 1);
+    CHECK(g);
+    CHECK_ERROR(plans_hold(g, NULL, 0), AG_ERR_UNSUPPORTED,
+                "a plan cannot have a branch with a result of unknown size");
+    ag_error_clear(c);
+    CHECK(g = plans_traced(c, stack_in_a_loop, NULL, args, 3, 1));
+    CHECK_ERROR(plans_hold(g, NULL, 0), AG_ERR_UNSUPPORTED,
+                "a plan cannot have a loop variable of unknown size");
+}
+
 static void t_stacks_of_stacks(ag_context *c)
 {
     ag_tensor *args[] = { numbers(c, AG_F64, AG_SHAPE(2)), number(c, AG_I64, 0) };
@@ -855,5 +904,6 @@ int main(int argc, char **argv)
                TEST(t_results_over_arguments), TEST(t_descent), TEST(t_sizes_of_arenas),
                TEST(t_very_many_values), TEST(t_branches), TEST(t_counter), TEST(t_carries),
                TEST(t_scans), TEST(t_stacks_of_unknown_length), TEST(t_loops_in_loops),
-               TEST(t_stacks_of_stacks), TEST(t_errors_in_the_middle), TEST(t_cancelled));
+               TEST(t_what_has_no_size), TEST(t_stacks_of_stacks), TEST(t_errors_in_the_middle),
+               TEST(t_cancelled));
 }

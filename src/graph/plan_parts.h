@@ -1,6 +1,7 @@
 /*
- * What plans are made of, for those who build them (plan.c, plan_flow.c, plan_fuse.c, plan_memory.c) and
- * those who run them (exec.c, exec_loop.c).
+ * What plans are made of, for those who build them (plan.c, plan_region.c, plan_flow.c, fuse.c,
+ * plan_over.c with the tools of plan_tensor.c; then plan_memory.c and plan_link.c) and those who run them
+ * (exec.c, exec_loop.c).
  *
  * A value of the graph is one tensor, made once. Its storage is its own, or that of what it is a view
  * of, or of what it is written over; so whoever moves a storage's data moves all that lies in it.
