@@ -104,6 +104,7 @@
 #include "src/graph/joint.c"
 #include "src/graph/names.c"
 #include "src/graph/optimize.c"
+#include "src/graph/parse.c"
 #include "src/graph/pass_algebra.c"
 #include "src/graph/pass_cse.c"
 #include "src/graph/pass_fold.c"
@@ -138,5 +139,8 @@
 #include "src/train/optim.c"
 
 #include "src/io/dot.c"
+#include "src/io/dot_graph.c"
+#include "src/io/file.c"
+#include "src/io/graph_file.c"
 #include "src/io/npy.c"
 #include "src/io/offload.c"

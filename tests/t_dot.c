@@ -1,5 +1,5 @@
 /* Graphs drawn for Graphviz. */
-#include "harness.h"
+#include "graphs.h"
 
 #include <stdio.h>
 
@@ -62,8 +62,61 @@ static void t_graphs_that_cannot_be_written(ag_context *c)
     CHECK(!ag_write_dot(NULL, "x"));
 }
 
+/* ---- static graphs ---- */
+
+static bool twice(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m, (void)user;
+    return (out[0] = ag_add(in[0], in[0])) != NULL;
+}
+static bool same(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m, (void)user;
+    return (out[0] = in[0]) != NULL;
+}
+
+static void t_writes_a_static_graph(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F32, AG_SHAPE(-1, 2), .name = "an \"x\""), *values,
+              *indices, *y;
+    CHECK(x && ag_sort(x, 1, false, &values, &indices));
+    CHECK(ag_control_dependencies_push(g, &indices, 1));
+    ag_tensor *pred = ag_any(indices);
+    ag_control_dependencies_pop(g);
+    CHECK(pred && ag_cond(pred, twice, same, &values, 1, &y, 1));
+    CHECK(ag_graph_write_dot(g, harness_path("static.dot")));
+    CHECK_TEXT(read_text(harness_path("static.dot")),
+               "digraph autograd {\n"
+               "  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n"
+               "  r0i0 [label=\"placeholder\\nf32[-1, 2] an \\\"x\\\"\", fillcolor=lightblue];\n"
+               "  r0i1 [label=\"sort\\nf32[-1, 2]\\ni64[-1, 2]\"];\n"
+               "  r0i0 -> r0i1;\n"
+               "  r0i2 [label=\"any\\nbool[]\"];\n"
+               "  r0i1 -> r0i2 [label=\"1\"];\n"
+               "  r0i1 -> r0i2 [label=\"1\", style=dashed];\n"
+               "  r0i3 [label=\"cond\\nf32[-1, 2]\"];\n"
+               "  r0i2 -> r0i3;\n"
+               "  r0i1 -> r0i3 [label=\"0\"];\n"
+               "  subgraph cluster_1 {\n"
+               "  r1v0 [label=\"0\\nf32[-1, 2]\", fillcolor=lightgrey];\n"
+               "  }\n"
+               "  r1v0 -> r0i3 [style=dotted];\n"
+               "  subgraph cluster_2 {\n"
+               "  r2v0 [label=\"0\\nf32[-1, 2]\", fillcolor=lightgrey];\n"
+               "  r2i0 [label=\"add\\nf32[-1, 2]\"];\n"
+               "  r2v0 -> r2i0;\n"
+               "  r2v0 -> r2i0;\n"
+               "  }\n"
+               "  r2i0 -> r0i3 [style=dotted];\n"
+               "}\n");
+    CHECK_ERROR(ag_graph_write_dot(g, harness_path("no/where.dot")), AG_ERR_IO, "where.dot");
+    CHECK_ERROR(ag_graph_write_dot(g, NULL), AG_ERR_VALUE, "path is NULL");
+    CHECK(!ag_graph_write_dot(NULL, "x"));
+}
+
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_writes_the_graph), TEST(t_a_graph_of_many_nodes),
-               TEST(t_graphs_that_cannot_be_written));
+               TEST(t_writes_a_static_graph), TEST(t_graphs_that_cannot_be_written));
 }

@@ -350,7 +350,7 @@ bool(ag_scan)(ag_scan_fn fn, ag_tensor *const *init, int n, ag_tensor *const *xs
         return false;
     const unsigned failures = s.c->failures;
     s.length = flow_scan_length(&s);
-    if (ag__failed_since(s.c, failures))
+    if (ag__failed_since(s.c, failures) || !ag__rule_steps(s.c, s.length, m))
         return false;
     if (ag__any_symbolic(init, n) || ag__any_symbolic(xs, k))
         return ag__scan_record(&s, carry_out, ys);

@@ -189,6 +189,8 @@ int32_t ag__graph_read(const ag_graph *g, int32_t v);
 /* Gives value v of the main region a name (NULL: none) within the open scopes, with a number behind it
  * when it is taken. */
 bool ag__graph_name(ag_graph *g, int32_t v, const char *name);
+/* Just this one, which is of g's memory and free. */
+bool ag__graph_name_as(ag_graph *g, int32_t v, const char *full);
 int32_t ag__graph_named(const ag_graph *g, const char *name); /* -1: there is none */
 
 #endif

@@ -61,27 +61,33 @@ static char *names_unique(ag_graph *g, const char *name)
     return full;
 }
 
-bool ag__graph_name(ag_graph *g, int32_t v, const char *name)
+static void names_forget(ag_graph *g, ag__value *value)
 {
-    ag__value *value = &g->main.values[v];
-    if (!name) {
-        if (value->name)
-            g->names[names_place(g->names, g->room_names, value->name)].value = -1;
-        value->name = NULL;
-        return true;
-    }
-    if (2 * (g->n_names + 1) > g->room_names && !names_grow(g))
-        return false;
-    const char *full = names_unique(g, name);
-    if (!full)
-        return false;
     if (value->name)
         g->names[names_place(g->names, g->room_names, value->name)].value = -1;
+    value->name = NULL;
+}
+
+bool ag__graph_name_as(ag_graph *g, int32_t v, const char *full)
+{
+    if (2 * (g->n_names + 1) > g->room_names && !names_grow(g))
+        return false;
+    names_forget(g, &g->main.values[v]);
     ag__name *at = &g->names[names_place(g->names, g->room_names, full)];
     g->n_names += !at->name;
     *at = (ag__name){ full, v };
-    value->name = full;
+    g->main.values[v].name = full;
     return true;
+}
+
+bool ag__graph_name(ag_graph *g, int32_t v, const char *name)
+{
+    if (!name) {
+        names_forget(g, &g->main.values[v]);
+        return true;
+    }
+    const char *full = names_unique(g, name);
+    return full && ag__graph_name_as(g, v, full);
 }
 
 /* ---- public ---- */

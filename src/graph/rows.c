@@ -15,8 +15,9 @@
 /* b in the place of a, where gradients go on. */
 static bool stand_in_infer(const ag__call *call, ag__geometry *out)
 {
-    ag__geometry_set(out, (ag_dtype)call->in[1]->dtype, ag__sizes(call->in[1]));
-    return true;
+    const ag_tensor *a = call->in[0], *b = call->in[1];
+    ag__geometry_set(out, (ag_dtype)b->dtype, ag__sizes(b));
+    return ag__attrs_fit(call, a->dtype == b->dtype && ag__same_shape(ag__sizes(a), ag__sizes(b)));
 }
 static bool stand_in_kernel(const ag__call *call, ag_tensor *const *out)
 {

@@ -152,7 +152,7 @@ static bool rule_gradient(const rule_call *k)
 {
     const ag__inst *i = k->i;
     const int64_t n_outputs = i->attrs->i[0], n = i->attrs->i[1];
-    if (n_outputs < 1 || n_outputs > i->n_in || n < 1 || i->n_in != 2 * n_outputs + n ||
+    if (n_outputs < 1 || n_outputs > i->n_in || n < 1 || n > i->n_in || i->n_in != 2 * n_outputs + n ||
         i->n_out != n)
         return rule_malformed(k, "it takes outputs, a gradient for each, and inputs");
     for (int j = 0; j < i->n_in; j++)
@@ -209,7 +209,7 @@ static bool rule_jvp(const rule_call *k)
 {
     const ag__inst *i = k->i;
     const int64_t n = i->attrs->i[0];
-    if (n < 1 || 2 * n > i->n_in || n > i->n_in || i->n_regions != 1 || i->n_out % 2 ||
+    if (n < 1 || n > i->n_in / 2 || i->n_regions != 1 || i->n_out % 2 ||
         i->regions[0]->n_outs != i->n_out / 2 || i->regions[0]->n_params != i->n_in - n)
         return rule_malformed(k, "it takes inputs, their tangents, and a function of these inputs");
     const ag__region *body = i->regions[0];
@@ -366,6 +366,13 @@ bool ag__rule_length(ag_context *c, int i, ag_ints x, int64_t *length)
                    (long long)*length, (long long)x.data[0]);
 }
 
+bool ag__rule_steps(ag_context *c, int64_t length, int64_t ys)
+{
+    return ys == 0 || length <= INT32_MAX / ys ||
+           ag_fail(c, AG_ERR_SHAPE, "ag_scan: %lld steps of %lld ys are too many",
+                   (long long)length, (long long)ys);
+}
+
 static bool rule_carry(const rule_call *k, int j)
 {
     const ag__value *in = &k->r->values[k->i->in[j]], *out = ag__region_out(k->i->regions[0], j);
@@ -429,7 +436,8 @@ static bool rule_scan(const rule_call *k)
     if ((xs ? length != -1 : length < 0) || a->list[AG_FLOW_LIMIT] || a->list[AG_FLOW_SNAPSHOTS] ||
         a->list[AG_FLOW_REVERSE] < 0 || a->list[AG_FLOW_REVERSE] > 1 || a->list[AG_FLOW_COUNT])
         return rule_malformed(k, "an attribute is out of range");
-    if (!rule_regions(k, 1, 0, n + xs, i->n_out) || !rule_xs(k, n, xs, &length))
+    if (!rule_regions(k, 1, 0, n + xs, i->n_out) || !rule_xs(k, n, xs, &length) ||
+        !ag__rule_steps(k->c, length, ys))
         return false;
     for (int j = 0; j < n; j++)
         if (!rule_carry(k, j))

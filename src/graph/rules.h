@@ -22,5 +22,7 @@ bool ag__rule_one(ag_context *c, const char *op, const char *what, ag_ints shape
 bool ag__rule_index(ag_context *c, ag_dtype dtype); /* of a switch */
 /* x number i of a scan; *length is how many steps those before have (-1: not known), and those with it. */
 bool ag__rule_length(ag_context *c, int i, ag_ints x, int64_t *length);
+/* So many steps, each of which gives `ys` results, can be kept until they are stacked. */
+bool ag__rule_steps(ag_context *c, int64_t length, int64_t ys);
 
 #endif

@@ -228,6 +228,8 @@ static bool text_inst(text_region *at, const ag__inst *i)
         ag__text_string(t, " after");
     for (int j = 0; j < i->n_after; j++)
         text_use(at, i->after[j]);
+    if (i->twin)
+        ag__text_format(t, " twin=%d", (int)i->twin);
     ag__text_string(t, "\n");
     bool ok = true;
     for (int k = 0; k < i->n_regions && ok; k++)

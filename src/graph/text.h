@@ -8,8 +8,7 @@
 enum {
     AG_GRAPH_VERSION = 1,
     AG_GRAPH_DEPTH = 64,  /* of regions inside each other, in what is read */
-    AG_GRAPH_VALUES = 16, /* tensors up to so many elements are written as numbers */
-    AG_GRAPH_NAME = 4096  /* bytes of a name */
+    AG_GRAPH_VALUES = 16 /* tensors up to so many elements are written as numbers */
 };
 
 /* Without `whole` the data of long constants are left out, and what comes out cannot be read. */

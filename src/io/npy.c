@@ -5,16 +5,13 @@
  * for. Saving writes a new file that takes the place of the old one when it is complete.
  */
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "../tensor/tensor.h"
+#include "file.h"
 
-enum { NPY_HEADER_MAX = 64 * 1024, NPY_GROWTH_DIGITS = 21, NPY_TEMPORARIES = 100 };
-
-#define NPY_PATH "%.256s" /* in messages, so that a long path leaves room for the reason */
+enum { NPY_HEADER_MAX = 64 * 1024, NPY_GROWTH_DIGITS = 21 };
 
 typedef struct {
     ag_context *c;
@@ -32,7 +29,7 @@ typedef struct {
 
 static bool npy_bad(npy_reader *r, const char *what)
 {
-    return ag_fail(r->c, AG_ERR_FORMAT, "ag_load_npy: " NPY_PATH ": %s (header offset %d)", r->path,
+    return ag_fail(r->c, AG_ERR_FORMAT, "ag_load_npy: " AG_PATH ": %s (header offset %d)", r->path,
                    what, (int)(r->at - r->start));
 }
 
@@ -106,7 +103,7 @@ static bool npy_descr(npy_reader *r)
                 return npy_bad(r, "descr has no byte order");
             return true;
         }
-    return ag_fail(r->c, AG_ERR_DTYPE, "ag_load_npy: " NPY_PATH ": dtype '%s' is not supported",
+    return ag_fail(r->c, AG_ERR_DTYPE, "ag_load_npy: " AG_PATH ": dtype '%s' is not supported",
                    r->path, text);
 }
 
@@ -121,7 +118,7 @@ static bool npy_shape(npy_reader *r)
             return npy_bad(r, "shape is not a tuple of non-negative integers");
         if (r->ndim == AG_MAX_DIMS)
             return ag_fail(r->c, AG_ERR_SHAPE,
-                           "ag_load_npy: " NPY_PATH ": the array has more than %d dimensions",
+                           "ag_load_npy: " AG_PATH ": the array has more than %d dimensions",
                            r->path, AG_MAX_DIMS);
         int64_t v = 0;
         for (; r->at < r->end && isdigit((unsigned char)*r->at); r->at++) {
@@ -222,7 +219,7 @@ static bool npy_check_size(npy_reader *r, ag_ints shape)
     const int64_t have = r->size - r->before_data;
     ag__shape_text text;
     return have == need || ag_fail(r->c, AG_ERR_FORMAT,
-                                   "ag_load_npy: " NPY_PATH
+                                   "ag_load_npy: " AG_PATH
                                    ": the data are %s than the shape says: %lld bytes for %s of "
                                    "%s",
                                    r->path, have < need ? "shorter" : "longer", (long long)have,
@@ -257,7 +254,7 @@ static ag_tensor *npy_read_data(npy_reader *r)
     const size_t size = ag__itemsize(r->dtype), n = (size_t)t->numel;
     if (fread(t->storage->data, size, n, r->f) != n) {
         ag__tensor_unref(t);
-        return ag__fail(r->c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": the data cannot be read",
+        return ag__fail(r->c, AG_ERR_IO, "ag_load_npy: " AG_PATH ": the data cannot be read",
                         r->path);
     }
     if (r->swap)
@@ -290,21 +287,11 @@ static ag_tensor *npy_read(npy_reader *r)
     return t;
 }
 
-/* Only regular files have a size to check against; opening a pipe would wait for a writer. */
 ag_tensor *ag_load_npy(ag_context *c, const char *path)
 {
-    struct stat info;
-    if (!c)
+    npy_reader r = { .c = c, .path = path };
+    if (!c || !(r.f = ag__file_open(c, "ag_load_npy", path, &r.size)))
         return NULL;
-    if (!path)
-        return ag__fail(c, AG_ERR_VALUE, "ag_load_npy: path is NULL");
-    if (stat(path, &info) != 0)
-        return ag__fail(c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": %s", path, strerror(errno));
-    if (!S_ISREG(info.st_mode))
-        return ag__fail(c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": not a regular file", path);
-    npy_reader r = { .c = c, .path = path, .f = fopen(path, "rb"), .size = info.st_size };
-    if (!r.f)
-        return ag__fail(c, AG_ERR_IO, "ag_load_npy: " NPY_PATH ": %s", path, strerror(errno));
     ag_tensor *t = npy_read(&r);
     fclose(r.f);
     return ag__give(t);
@@ -327,8 +314,9 @@ static int npy_growth(const ag_tensor *t)
     return t->ndim ? NPY_GROWTH_DIGITS - snprintf(NULL, 0, "%lld", (long long)t->dims[0]) : 0;
 }
 
-static bool npy_write(const ag_tensor *t, FILE *f)
+static bool npy_write(FILE *f, void *tensor)
 {
+    const ag_tensor *t = tensor;
     char header[1024] = { 0 };
     size_t n = 10;
     memcpy(header, "\x93NUMPY\x01\x00", 8);
@@ -350,42 +338,8 @@ static bool npy_write(const ag_tensor *t, FILE *f)
     return fwrite(header, 1, n, f) == n && fwrite(ag__at(t), size, count, f) == count;
 }
 
-/* Opens a file beside `path` that did not exist, and puts its name, "PATH.tmp" or "PATH.tmpN", into
- * `name`. */
-static FILE *npy_create_beside(const char *path, char *name, size_t room)
-{
-    FILE *f = NULL;
-    errno = EEXIST;
-    for (int i = 0; i < NPY_TEMPORARIES && !f && errno == EEXIST; i++) {
-        snprintf(name, room, i ? "%s.tmp%d" : "%s.tmp", path, i);
-        f = fopen(name, "wbx");
-    }
-    return f;
-}
-
-/* 0, or the errno of the step that failed; then nothing is left behind. */
-static int npy_replace(const ag_tensor *t, const char *path, char *name, size_t room)
-{
-    FILE *f = npy_create_beside(path, name, room);
-    if (!f)
-        return errno;
-    errno = 0;
-    bool ok = npy_write(t, f);
-    int reason = errno;
-    if (fclose(f) != 0 && ok) {
-        ok = false;
-        reason = errno;
-    }
-    if (ok && rename(name, path) == 0)
-        return 0;
-    reason = ok ? errno : reason;
-    remove(name);
-    return reason ? reason : EIO;
-}
-
 bool ag_save_npy(ag_tensor *t, const char *path)
 {
-    struct stat info;
     if (!ag__has_data("ag_save_npy", t))
         return false;
     if (!path)
@@ -393,18 +347,8 @@ bool ag_save_npy(ag_tensor *t, const char *path)
     if (!npy_code((ag_dtype)t->dtype))
         return ag_fail(t->c, AG_ERR_DTYPE, "ag_save_npy: .npy files have no %s; convert with ag_to",
                        ag_dtype_name((ag_dtype)t->dtype));
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        return ag_fail(t->c, AG_ERR_IO, "ag_save_npy: " NPY_PATH ": not a regular file", path);
-    const size_t room = strlen(path) + 16;
-    char *name = ag__alloc(t->c, room);
-    ag_tensor *flat = name ? ag__ready(t, (ag_dtype)t->dtype) : NULL;
-    const int reason = flat ? npy_replace(flat, path, name, room) : 0;
-    const bool ok = flat && !reason;
+    ag_tensor *flat = ag__ready(t, (ag_dtype)t->dtype);
+    const bool ok = flat && ag__file_replace(t->c, "ag_save_npy", path, npy_write, flat);
     ag__tensor_unref(flat);
-    ag__free(t->c, name, room);
-    if (reason)
-        ag_fail(t->c, AG_ERR_IO, "ag_save_npy: " NPY_PATH ": %s", path, strerror(reason));
     return ok;
 }
-
-#undef NPY_PATH

@@ -44,6 +44,8 @@ static bool advanced_check(const ag__call *call)
     const ag_tensor *x = call->in[0];
     ag__shape_text a, b;
     int d = 0;
+    if (!ag__attrs_fit(call, call->n_in > 1 && call->n_in <= AG_MAX_DIMS + 1))
+        return false;
     for (int i = 1; i < call->n_in; i++)
         d += advanced_takes(call->in[i]);
     if (d > x->ndim)
@@ -253,6 +255,13 @@ static advanced_plan advanced_plan_of(ag_ints shape, unsigned dims)
     return p;
 }
 
+/* The set is one of dimensions of x. */
+static bool advanced_check_dims(const ag__call *call)
+{
+    const int64_t dims = call->attrs->i[0];
+    return ag__attrs_fit(call, dims >= 0 && dims < (int64_t)1 << call->in[0]->ndim);
+}
+
 /* The shape of x[...]; false with an error when it has too many dimensions. */
 static bool advanced_shape(const ag__call *call, const advanced_plan *p, ag_ints positions,
                            ag__geometry *out)
@@ -296,6 +305,19 @@ static void advanced_offsets(const advanced_plan *p, int64_t *offsets)
 
 typedef enum { ADVANCED_GET, ADVANCED_PUT, ADVANCED_ADD } advanced_what;
 
+/* Positions come from index_positions, and in a graph from wherever it says. `far` is the last offset. */
+static bool advanced_inside(const advanced_plan *p, const ag_tensor *positions, const ag_tensor *x,
+                            int64_t far)
+{
+    const int64_t *at = (const int64_t *)(const void *)ag__at(positions);
+    const int64_t end = x->numel - far - p->run;
+    for (int64_t k = 0; k < positions->numel && x->numel > 0; k++)
+        if (at[k] < 0 || at[k] > end)
+            return ag_fail(x->c, AG_ERR_INDEX, "ag_index: position %lld is outside of the tensor",
+                           (long long)at[k]);
+    return true;
+}
+
 /* Moves runs between x, a contiguous tensor of the plan's shape, and v, the result of indexing. */
 static bool advanced_move(const advanced_plan *p, advanced_what what, const ag_tensor *positions,
                           const ag_tensor *x, const ag_tensor *v)
@@ -308,6 +330,10 @@ static bool advanced_move(const advanced_plan *p, advanced_what what, const ag_t
         return false;
     advanced_offsets(p, offsets);
     const int64_t *at = (const int64_t *)(const void *)ag__at(positions);
+    if (!advanced_inside(p, positions, x, p->n_offsets ? offsets[p->n_offsets - 1] : 0)) {
+        ag__free(x->c, offsets, room);
+        return false;
+    }
     const int64_t *outer = p->front ? at : offsets, *inner = p->front ? offsets : at;
     const int64_t n_outer = p->front ? positions->numel : p->n_offsets;
     const int64_t n_inner = p->front ? p->n_offsets : positions->numel;
@@ -328,6 +354,8 @@ static bool advanced_move(const advanced_plan *p, advanced_what what, const ag_t
 
 static bool index_infer(const ag__call *call, ag__geometry *out)
 {
+    if (!advanced_check_dims(call))
+        return false;
     const advanced_plan p = advanced_plan_of(ag__sizes(call->in[0]), (unsigned)call->attrs->i[0]);
     return advanced_shape(call, &p, ag__sizes(call->in[1]), out) &&
            ag__check_shape(call->c, "ag_index", (ag_ints){ out->shape, out->ndim }, out->dtype);
@@ -349,6 +377,8 @@ static bool index_kernel(const ag__call *call, ag_tensor *const *out)
 static bool index_put_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0], *v = call->in[2];
+    if (!advanced_check_dims(call))
+        return false;
     const advanced_plan p = advanced_plan_of(ag__sizes(x), (unsigned)call->attrs->i[0]);
     ag__shape_text a, b;
     if (x->dtype != v->dtype)

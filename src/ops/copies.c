@@ -73,6 +73,9 @@ static bool cat_infer(const ag__call *call, ag__geometry *out)
     const int dim = ag__op_dim(call->c, "cat", call->attrs->i[0], call->in[first]->ndim);
     if (dim < 0)
         return false;
+    const ag__attrs *a = call->attrs;
+    if (!ag__attrs_fit(call, a->i[1] == call->n_in && (a->n == 0 || a->n == call->n_in)))
+        return false;
     ag__geometry_set(out, cat_dtype(call), ag__sizes(call->in[first]));
     for (int i = first + 1; i < call->n_in; i++) {
         if (cat_skips(call->in[i]))
@@ -114,7 +117,10 @@ static bool cat_vjp(ag__rule *r)
         const bool known = ag__was_wanted(r, i);
         const ag_ints shape = known ? ag__in_shape(r, i) : (ag_ints){ NULL, 0 };
         const bool skipped = known && shape.n == 1 && shape.data[0] == 0;
-        const int64_t size = skipped ? 0 : r->attrs->n ? r->attrs->list[i] : shape.data[dim];
+        const int64_t size = skipped           ? 0
+                             : known           ? shape.data[dim]
+                             : i < r->attrs->n ? r->attrs->list[i]
+                                               : -1;
         if (wanted && skipped)
             r->out[i] = ag_zeros(r->c, AG_SHAPE(0), .dtype = (ag_dtype)g->dtype);
         else if (wanted)
@@ -136,7 +142,7 @@ static bool stack_infer(const ag__call *call, ag__geometry *out)
                        "most there are",
                        AG_MAX_DIMS);
     const int dim = ag__op_dim(call->c, "stack", call->attrs->i[0], shape.n + 1);
-    if (dim < 0)
+    if (dim < 0 || !ag__attrs_fit(call, call->attrs->i[1] == call->n_in))
         return false;
     for (int i = 1; i < call->n_in; i++)
         if (!ag__same_shape(shape, ag__sizes(call->in[i])))

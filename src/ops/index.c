@@ -142,7 +142,7 @@ static bool index_check_vector(const ag__call *call, const ag_tensor *index)
 static bool index_select_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0], *index = call->in[1];
-    if (!index_check_vector(call, index))
+    if (!index_check_vector(call, index) || !ag__attrs_dim(call, x->ndim))
         return false;
     ag__geometry_set(out, (ag_dtype)x->dtype, ag__sizes(x));
     if (x->ndim == 0)
@@ -197,6 +197,8 @@ ag_tensor *ag_index_select(ag_tensor *x, int dim, ag_tensor *index)
 static bool index_add_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0], *index = call->in[1], *src = call->in[2];
+    if (!ag__attrs_dim(call, x->ndim))
+        return false;
     const int dim = (int)call->attrs->i[0];
     const bool counted = src->ndim == 0 || dim < src->ndim;
     const int64_t count = src->ndim == 0 ? 1 : counted ? src->dims[dim] : 0;

@@ -27,6 +27,9 @@ static bool scan_infer(const ag__call *call, ag__geometry *out)
     const ag_tensor *x = call->in[0];
     const ag_dtype d = (ag_dtype)x->dtype;
     ag__geometry_set(out, ag__is_float(d) ? d : AG_I64, ag__sizes(x));
+    for (int i = 1; i < call->n_in; i++)
+        if (!ag__attrs_fit(call, ag__same_shape(ag__sizes(x), ag__sizes(call->in[i]))))
+            return false;
     return ag__op_dim(call->c, call->op->name, call->attrs->i[0], x->ndim) >= 0;
 }
 

@@ -82,7 +82,8 @@ static bool gather_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0], *index = call->in[1];
     ag__geometry_set(out, (ag_dtype)x->dtype, ag__sizes(index));
-    return gather_check(call, index, ag__sizes(x), (int)call->attrs->i[0]) &&
+    return ag__attrs_dim(call, x->ndim) &&
+           gather_check(call, index, ag__sizes(x), (int)call->attrs->i[0]) &&
            ag__check_shape(call->c, "ag_gather", ag__sizes(index), out->dtype);
 }
 
@@ -151,7 +152,7 @@ static bool scatter_infer(const ag__call *call, ag__geometry *out)
     const int dim = (int)call->attrs->i[0], n = x->ndim ? x->ndim : 1;
     ag__shape_text a, b, c;
     ag__geometry_set(out, (ag_dtype)x->dtype, ag__sizes(x));
-    if (!ag__index_check_dtype(call, index))
+    if (!ag__index_check_dtype(call, index) || !ag__attrs_dim(call, x->ndim))
         return false;
     if (x->dtype != src->dtype)
         return ag_fail(call->c, AG_ERR_DTYPE,
@@ -361,8 +362,10 @@ ag_tensor *ag_scatter_add_(ag_tensor *x, int dim, ag_tensor *index, ag_tensor *s
 
 static bool scatter_last_infer(const ag__call *call, ag__geometry *out)
 {
+    const ag_ints shape = { call->attrs->list, call->attrs->n };
     ag__geometry_set(out, AG_BOOL, ag__sizes(call->in[0]));
-    return true;
+    return ag__attrs_dim(call, shape.n) && ag__check_shape(call->c, "ag_scatter", shape, AG_I64) &&
+           gather_check(call, call->in[0], shape, (int)call->attrs->i[0]);
 }
 
 /* Each element leaves its number at its place; the last one finds its own there. Other places are

@@ -72,23 +72,32 @@ int64_t ag__size_meant(const ag_tensor *x, int64_t size)
 static bool view_unknown(const ag_tensor *x, ag_ints wanted, ag__geometry *out)
 {
     int64_t all = 1, holes = 0, hole = 0;
+    ag__shape_text text;
+    bool counts = true;
     ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
     for (int i = 0; i < wanted.n; i++) {
         const int64_t size = out->shape[i] = ag__size_meant(x, wanted.data[i]);
-        all *= size < 0 ? 1 : size;
+        if (size < -1)
+            return ag_fail(x->c, AG_ERR_SHAPE,
+                           "ag_reshape: invalid shape dimension %lld at index %d of shape %s",
+                           (long long)size, i, ag__shape_string(&text, wanted));
+        counts = counts && ag__mul_fits(all, size < 0 ? 1 : size, &all);
         if (wanted.data[i] == -1)
             hole = i, holes++;
     }
     /* The hole is known when all that is unknown keeps its place. */
     int64_t left = 1, kept = 0, unknown = 0;
     for (int d = 0; d < x->ndim; d++) {
-        left *= x->dims[d] < 0 ? 1 : x->dims[d];
+        counts = counts && ag__mul_fits(left, x->dims[d] < 0 ? 1 : x->dims[d], &left);
         unknown += x->dims[d] < 0;
     }
     for (int i = 0; i < wanted.n; i++)
         kept += wanted.data[i] < -1 && out->shape[i] < 0;
     if (holes > 1)
         return ag_fail(x->c, AG_ERR_SHAPE, "ag_reshape: only one dimension can be inferred");
+    if (!counts)
+        return ag_fail(x->c, AG_ERR_SHAPE, "ag_reshape: the shape %s is too large",
+                       ag__shape_string(&text, wanted));
     if (holes && kept == unknown && all > 0 && left % all == 0)
         out->shape[hole] = left / all;
     return true;
@@ -117,7 +126,6 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
             fits = fits && ag__mul_fits(known, size, &known);
     }
     known = zero ? 0 : known;
-    fits = fits || zero;
     if (hole >= 0 && known == 0 && x->numel == 0)
         return ag_fail(
             x->c, AG_ERR_SHAPE,
@@ -423,7 +431,7 @@ ag_tensor *ag_transpose(ag_tensor *x, int d0, int d1)
     return ag__unary(&ag__op_transpose, x, &(ag__attrs){ .i = { d0, d1 } });
 }
 
-/* ---- dimensions of one element ---- */
+/* ---- dimensions of one element: i[0] is the dimension; squeeze, i[1]: it must be one ---- */
 
 static bool squeeze_infer(const ag__call *call, ag__geometry *out)
 {
@@ -432,6 +440,11 @@ static bool squeeze_infer(const ag__call *call, ag__geometry *out)
     if (d < 0)
         return false;
     ag__geometry_of(x, out);
+    if (call->attrs->i[1] && x->dims[d] != 1)
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_squeeze: the size of dimension %d, which was not known when the graph "
+                       "was built, must be 1, since the result is without it; it is %lld",
+                       d, (long long)x->dims[d]);
     if (x->ndim > 0 && x->dims[d] == 1)
         ag__geometry_remove(out, d);
     return true;
@@ -487,12 +500,7 @@ const ag__op ag__op_unsqueeze = { .name = "unsqueeze",
 ag_tensor *ag_squeeze(ag_tensor *x, int dim)
 {
     const int d = x && x->numel < 0 ? ag__op_dim(x->c, "squeeze", dim, x->ndim) : -1;
-    if (d >= 0 && x->dims[d] < 0)
-        return ag__fail(x->c, AG_ERR_SHAPE,
-                        "ag_squeeze: the size of dimension %d must be known in a graph, since it "
-                        "decides how many dimensions there are; ag_select takes one out",
-                        d);
-    return ag__unary(&ag__op_squeeze, x, &(ag__attrs){ .i = { dim } });
+    return ag__unary(&ag__op_squeeze, x, &(ag__attrs){ .i = { dim, d >= 0 && x->dims[d] < 0 } });
 }
 ag_tensor *ag_unsqueeze(ag_tensor *x, int dim)
 {
@@ -588,11 +596,24 @@ static ag_tensor *part_backward(const ag__rule *r, const ag__op *op)
     return ag__unary(op, r->g[0], &a);
 }
 
+extern const ag__op ag__op_select_backward;
+
 static bool part_backward_infer(const ag__call *call, ag__geometry *out)
 {
-    ag__geometry_set(out, (ag_dtype)call->in[0]->dtype,
-                     (ag_ints){ call->attrs->list, call->attrs->n });
-    return true;
+    const ag_ints whole = { call->attrs->list, call->attrs->n };
+    ag__geometry part;
+    ag__geometry_set(out, (ag_dtype)call->in[0]->dtype, whole);
+    if (!ag__check_shape(call->c, call->op->name, whole, out->dtype))
+        return false;
+    part = *out;
+    for (int i = 0; i < part.ndim; i++)
+        part.strides[i] = 1;
+    part.offset = 0;
+    const bool select = call->op == &ag__op_select_backward;
+    if (!(select ? part_select : part_slice)(call->c, call->attrs, &part))
+        return false;
+    return ag__attrs_fit(call, ag__same_shape((ag_ints){ part.shape, part.ndim },
+                                              ag__sizes(call->in[0])));
 }
 
 /* Zeros, with input 0 written into the part of them that `part` cuts out. */

@@ -154,7 +154,7 @@ static bool sort_least(sort_work *w)
 
 static bool extreme_dim_infer(const ag__call *call, ag__geometry *out)
 {
-    return ag__reduce_check_some(call) &&
+    return ag__attrs_fit(call, call->attrs->n == 1) && ag__reduce_check_some(call) &&
            ag__reduce_shape(call, out, (ag_dtype)call->in[0]->dtype) && sort_infer_indices(out);
 }
 static bool max_dim_kernel(const ag__call *call, ag_tensor *const *out)
@@ -242,7 +242,8 @@ static bool sort_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0];
     ag__geometry_set(out, (ag_dtype)x->dtype, ag__sizes(x));
-    return ag__op_dim(call->c, call->op->name, call->attrs->list[0], x->ndim) >= 0 &&
+    return ag__attrs_fit(call, call->attrs->n == 1) &&
+           ag__op_dim(call->c, call->op->name, call->attrs->list[0], x->ndim) >= 0 &&
            sort_infer_indices(out);
 }
 static bool sort_kernel(const ag__call *call, ag_tensor *const *out)
@@ -254,6 +255,8 @@ static bool topk_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0];
     const int64_t k = call->attrs->i[2];
+    if (!ag__attrs_fit(call, call->attrs->n == 1))
+        return false;
     const int dim = ag__op_dim(call->c, call->op->name, call->attrs->list[0], x->ndim);
     if (dim < 0)
         return false;

@@ -10,11 +10,31 @@
 
 /* ---- rows: i[0] is the dimension, i[1] the size of a part ---- */
 
+/* At least one part, which may be empty. */
+static int64_t split_count(int64_t total, int64_t size)
+{
+    return total == 0 ? 1 : total / size + (total % size != 0);
+}
+
+/* How many parts there are was found out when the call was made, in a graph for the sizes known then. */
+static bool split_check(const ag__call *call, int64_t total, bool fit)
+{
+    return fit || ag_fail(call->c, AG_ERR_SHAPE,
+                          "ag_%s: a dimension of %lld elements does not give %d parts",
+                          call->op->name, (long long)total, call->n_out);
+}
+
 static bool split_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0];
+    if (!ag__attrs_fit(call, x->ndim > 0) || !ag__attrs_dim(call, x->ndim))
+        return false;
     const int d = (int)call->attrs->i[0];
     const int64_t size = call->attrs->i[1], total = x->dims[d], stride = x->dims[x->ndim + d];
+    if (!split_check(call, total,
+                     total ? size > 0 && split_count(total, size) == call->n_out
+                           : size == 0 || (size > 0 && call->n_out == 1)))
+        return false;
     for (int j = 0; j < call->n_out; j++) {
         const int64_t start = j * size, left = total - start;
         ag__geometry_of(x, &out[j]);
@@ -27,7 +47,11 @@ static bool split_infer(const ag__call *call, ag__geometry *out)
 static bool unbind_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0];
+    if (!ag__attrs_fit(call, x->ndim > 0) || !ag__attrs_dim(call, x->ndim))
+        return false;
     const int d = (int)call->attrs->i[0];
+    if (!split_check(call, x->dims[d], call->n_out == x->dims[d]))
+        return false;
     for (int j = 0; j < call->n_out; j++) {
         ag__geometry *g = &out[j];
         ag__geometry_of(x, g);
@@ -116,12 +140,6 @@ static int split_dim(const char *name, ag_tensor *x, int dim)
     }
     ag__fail(x->c, AG_ERR_SHAPE, "ag_%s: %s expects at least a 1-dimensional tensor", name, name);
     return -1;
-}
-
-/* At least one part, which may be empty. */
-static int64_t split_count(int64_t total, int64_t size)
-{
-    return total == 0 ? 1 : total / size + (total % size != 0);
 }
 
 int ag_split(ag_tensor *x, int64_t size, int dim, ag_tensor **out, int capacity)

@@ -75,8 +75,18 @@ static void strided_dense(ag_ints shape, ag_dtype dtype, ag__geometry *g)
 
 static bool as_strided_add_infer(const ag__call *call, ag__geometry *out)
 {
-    ag__geometry_set(out, (ag_dtype)call->in[0]->dtype, (ag_ints){ call->attrs->i, 1 });
-    return true;
+    const ag_tensor *x = call->in[0];
+    const ag__attrs *a = call->attrs;
+    ag__geometry g;
+    int64_t reach;
+    ag__geometry_set(out, (ag_dtype)x->dtype, (ag_ints){ a->i, 1 });
+    ag__geometry_set(&g, (ag_dtype)x->dtype, ag__sizes(x));
+    bool fit = a->n == x->ndim && a->i[0] >= 0 && a->i[1] >= 0;
+    for (int i = 0; i < x->ndim && fit; i++)
+        fit = (g.strides[i] = a->list[i]) >= 0;
+    fit = fit && strided_reach(&g, &reach) && (reach == 0 || reach <= a->i[0] - a->i[1]);
+    return ag__attrs_fit(call, fit) &&
+           ag__check_shape(call->c, "ag_as_strided_add", (ag_ints){ a->i, 1 }, out->dtype);
 }
 
 /* y += x through the strides, y being where the first element of x belongs. */
@@ -159,8 +169,24 @@ static void as_strided_view(const ag__attrs *a, ag_dtype dtype, ag__geometry *vi
     view->offset = a->i[0];
 }
 
-/* What there is to address. The operand of a rule in a graph is dense. */
-static int64_t as_strided_bytes(const ag_tensor *x)
+/* The lengths of the lists, and that the operand's strides are some. */
+static bool as_strided_check(const ag__call *call)
+{
+    const ag__attrs *a = call->attrs;
+    const ag_tensor *x = call->in[0];
+    ag__geometry in;
+    int64_t reach;
+    bool fit =
+        a->i[1] >= 0 && a->i[2] >= 0 && a->i[2] <= AG_MAX_DIMS && a->n == 2 * a->i[2] + x->ndim;
+    ag__geometry_set(&in, (ag_dtype)x->dtype, ag__sizes(x));
+    for (int i = 0; i < x->ndim && fit; i++)
+        fit = (in.strides[i] = ag__long_list(a)[2 * a->i[2] + i]) >= 0;
+    fit = fit && strided_reach(&in, &reach) && a->i[1] <= INT64_MAX / 16 - reach;
+    return ag__attrs_fit(call, fit);
+}
+
+/* How many bytes the view may lie over: what a graph has not computed yet will be contiguous. */
+static int64_t as_strided_room(const ag_tensor *x)
 {
     return ag__is_symbolic(x) ? x->numel * (int64_t)ag__itemsize((ag_dtype)x->dtype)
                               : (int64_t)x->storage->bytes;
@@ -172,6 +198,8 @@ static bool as_strided_infer(const ag__call *call, ag__geometry *out)
     const int64_t size = (int64_t)ag__itemsize((ag_dtype)x->dtype);
     int64_t reach;
     ag__shape_text sizes, steps;
+    if (!as_strided_check(call))
+        return false;
     as_strided_view(call->attrs, (ag_dtype)x->dtype, out);
     const ag_ints shape = { out->shape, out->ndim }, strides = { out->strides, out->ndim };
     for (int i = 0; i < out->ndim; i++)
@@ -196,14 +224,14 @@ static bool as_strided_infer(const ag__call *call, ag__geometry *out)
             ag__shape_string(&sizes, shape), ag__shape_string(&steps, strides));
     if (reach == 0)
         out->offset = x->offset; /* as good as any: there is nothing to address */
-    else if (need > as_strided_bytes(x))
+    else if (need > as_strided_room(x))
         return ag_fail(call->c, AG_ERR_VALUE,
                        "ag_as_strided: setStorage: sizes %s, strides %s, storage offset %lld, and "
                        "itemsize %lld requiring a storage size of %lld are out of bounds for "
                        "storage of size %lld",
                        ag__shape_string(&sizes, shape), ag__shape_string(&steps, strides),
                        (long long)out->offset, (long long)size, (long long)need,
-                       (long long)as_strided_bytes(x));
+                       (long long)as_strided_room(x));
     return true;
 }
 
@@ -393,7 +421,8 @@ static bool unfold_windows(ag_context *c, const ag__attrs *a, ag__geometry *g)
 static bool unfold_infer(const ag__call *call, ag__geometry *out)
 {
     ag__geometry_of(call->in[0], out);
-    return unfold_windows(call->c, call->attrs, out);
+    return unfold_windows(call->c, call->attrs, out) &&
+           ag__check_shape(call->c, "ag_unfold", (ag_ints){ out->shape, out->ndim }, out->dtype);
 }
 
 static bool unfold_vjp(ag__rule *r) { return strided_vjp(r, unfold_windows); }
