@@ -29,7 +29,8 @@ bool ag__rule_type(ag_context *c, const char *op, ag_dtype dtype, ag_ints shape)
     if (shape.n > 0 && !shape.data)
         return ag_fail(c, AG_ERR_VALUE, "ag_%s: the list of sizes or dims is NULL", op);
     if (shape.n < 0 || shape.n > AG_MAX_DIMS)
-        return ag_fail(c, AG_ERR_SHAPE, "ag_%s: the shape has %d dims; tensors have 0 to %d", op,
+        return ag_fail(c, AG_ERR_SHAPE,
+                       "ag_%s: got a list of %d numbers; tensors have 0 to %d dimensions", op,
                        shape.n, AG_MAX_DIMS);
     for (int i = 0; i < shape.n; i++) {
         if (shape.data[i] < -1)
