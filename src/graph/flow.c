@@ -222,6 +222,8 @@ bool(ag_switch)(ag_tensor *index, const ag_fn *fns, int n_fns, ag_tensor *const 
     void *user = o ? o->user : NULL;
     if (!index || !flow_check_branches("ag_switch", index, "index", fns, n_fns, in, n, out, m))
         return false;
+    if (ag__is_symbolic(index) && !ag__graph_open("switch", ag__symbol_of(index)->graph))
+        return false;
     if (!ag__rule_index(index->c, (ag_dtype)index->dtype))
         return false;
     if (ag__is_symbolic(index))
