@@ -55,6 +55,28 @@ static void t_products_of_unknown_batches(ag_context *c)
                     { k, NUMBERS(4, 2, 4, 3) });
 }
 
+/* What takes sizes from other tensors is found again in a file. */
+static void t_unknown_sizes_in_files(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *a = ag_placeholder(g, AG_F64, AG_SHAPE(-1, -1, -1), .name = "a");
+    ag_tensor *b = ag_placeholder(g, AG_F64, AG_SHAPE(-1, -1, -1, -1), .name = "b");
+    ag_tensor *i = ag_placeholder(g, AG_I64, AG_SHAPE(-1, -1, -1), .name = "i");
+    CHECK(a && b && i);
+    ag_tensor *y = ag_matmul(b, ag_scatter_add(a, 0, i, a));
+    CHECK(y && ag_set_name(y, "y") && ag_graph_save(g, harness_path("sizes.graph")));
+    ag_graph *h = ag_graph_load(c, harness_path("sizes.graph"));
+    CHECK(h);
+    harness_defer(graphs_free_graph, h);
+    ag_tensor *v = NUMBERS(2, 3, 4), *w = NUMBERS(5, 1, 2, 3);
+    ag_tensor *at = INDICES(AG_SHAPE(1, 2, 3), 1, 0, 1, 0, 1, 0);
+    ag_tensor *loaded = ag_graph_find(h, "y");
+    CHECK(at && loaded);
+    CHECK_SHAPE(loaded, AG_SHAPE(-1, -1, -1, -1));
+    CHECK_RUNS(h, loaded, ag_matmul(w, ag_scatter_add(v, 0, at, v)), { ag_graph_find(h, "a"), v },
+               { ag_graph_find(h, "b"), w }, { ag_graph_find(h, "i"), at });
+}
+
 static void t_flattening(ag_context *c)
 {
     ag_graph *g = graphs_graph(c);
@@ -351,11 +373,11 @@ static void t_leaves_beside_symbolic_tensors(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_products_of_unknown_batches), TEST(t_flattening), TEST(t_narrow),
-               TEST(t_scatter_of_more_than_is_indexed), TEST(t_sizes_that_are_found),
-               TEST(t_squeezing), TEST(t_sizes_that_must_be_known), TEST(t_data_that_runs_refuse),
-               TEST(t_shapes_that_depend_on_data), TEST(t_matrices_of_derivatives),
-               TEST(t_cotangents), TEST(t_checkpoints), TEST(t_detaching_in_place),
-               TEST(t_what_needs_data), TEST(t_writes_into_views),
+    return RUN(TEST(t_products_of_unknown_batches), TEST(t_unknown_sizes_in_files),
+               TEST(t_flattening), TEST(t_narrow), TEST(t_scatter_of_more_than_is_indexed),
+               TEST(t_sizes_that_are_found), TEST(t_squeezing), TEST(t_sizes_that_must_be_known),
+               TEST(t_data_that_runs_refuse), TEST(t_shapes_that_depend_on_data),
+               TEST(t_matrices_of_derivatives), TEST(t_cotangents), TEST(t_checkpoints),
+               TEST(t_detaching_in_place), TEST(t_what_needs_data), TEST(t_writes_into_views),
                TEST(t_leaves_beside_symbolic_tensors));
 }

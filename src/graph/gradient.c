@@ -142,8 +142,11 @@ bool ag__grad_record(ag_tensor *const *outputs, int n_outputs, ag_tensor *const 
         if (!gradient_check_input(c, inputs[i], i))
             return false;
     ag__region *r = ag__region_for("grad", outputs, n_outputs);
-    if (!r || !ag__region_for("grad", inputs, n_inputs) || !ag__graph_open("grad", r->graph))
+    const ag__region *of = r ? ag__region_for("grad", inputs, n_inputs) : NULL;
+    if (!of || !ag__graph_open("grad", r->graph))
         return false;
+    if (of->graph != r->graph)
+        return ag_fail(c, AG_ERR_GRAPH, "ag_grad: outputs and inputs belong to different graphs");
     ag__region *best = gradient_region(r, outputs, n_outputs, NULL);
     best = gradient_region(r, inputs, n_inputs, best);
     best = gradient_region(r, o->grad_outputs, o->grad_outputs ? n_outputs : 0, best);

@@ -35,7 +35,9 @@ extern const ag__op ag__op_stand_in; /* computed, given -> given: for intermedia
 /* A row of the table of operations, or of graphs; NULL: there is none. */
 const ag__op *ag__graph_row(const char *name);
 const char *ag__graph_row_name(const ag__op *op); /* by which it is found */
-/* What reshape_like and its kin do: to the innermost scope. */
+/* The shape that reshape_like and its kin give, -1 where it is not known; how many dimensions it has. */
+int ag__sizes_result(const ag__op *op, ag_ints x, ag_ints other, ag_ints list, int64_t *shape);
+/* What they do: to the innermost scope. */
 ag_tensor *ag__sizes_replay(const ag__inst *i, ag_tensor *x, const ag_tensor *other);
 static inline bool ag__inst_is(const ag__inst *i, const ag__op *op) { return i->op == op; }
 

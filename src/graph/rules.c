@@ -26,12 +26,12 @@ bool ag__rule_type(ag_context *c, const char *op, ag_dtype dtype, ag_ints shape)
     ag__shape_text text;
     if (!ag__dtype_ok(dtype))
         return ag_fail(c, AG_ERR_DTYPE, "ag_%s: %d is no dtype", op, (int)dtype);
-    if (shape.n > 0 && !shape.data)
-        return ag_fail(c, AG_ERR_VALUE, "ag_%s: the list of sizes or dims is NULL", op);
     if (shape.n < 0 || shape.n > AG_MAX_DIMS)
         return ag_fail(c, AG_ERR_SHAPE,
                        "ag_%s: got a list of %d numbers; tensors have 0 to %d dimensions", op,
                        shape.n, AG_MAX_DIMS);
+    if (shape.n > 0 && !shape.data)
+        return ag_fail(c, AG_ERR_VALUE, "ag_%s: the list of sizes or dims is NULL", op);
     for (int i = 0; i < shape.n; i++) {
         if (shape.data[i] < -1)
             return ag_fail(c, AG_ERR_SHAPE,
@@ -106,6 +106,25 @@ static bool rule_detach(const rule_call *k)
         return rule_malformed(k, "it takes one operand");
     rule_set(k->out, ag__value_type(&k->r->values[k->i->in[0]]));
     return true;
+}
+
+/* See sizes.c. */
+static bool rule_sizes(const rule_call *k)
+{
+    const ag__inst *i = k->i;
+    if (i->n_in != 2 || i->n_out != 1 || i->in[0] < 0 || i->in[1] < 0)
+        return rule_malformed(k, "it takes two operands");
+    const ag__value *x = &k->r->values[i->in[0]], *other = &k->r->values[i->in[1]];
+    const bool cuts = i->op == &ag__op_cut_like;
+    if (i->attrs->n < 0 || i->attrs->n > AG_MAX_DIMS ||
+        (cuts ? i->attrs->n != 0 || x->ndim != other->ndim
+              : i->op == &ag__op_expand_like && i->attrs->n < x->ndim))
+        return rule_malformed(k, "the number of sizes does not fit");
+    ag__geometry_set(k->out, (ag_dtype)x->dtype, (ag_ints){ NULL, 0 });
+    k->out->ndim = ag__sizes_result(i->op, ag__value_shape(x), ag__value_shape(other),
+                                    (ag_ints){ i->attrs->list, i->attrs->n }, k->out->shape);
+    return ag__rule_type(k->c, i->op->name, k->out->dtype,
+                         (ag_ints){ k->out->shape, k->out->ndim });
 }
 
 static bool rule_group(const rule_call *k)
@@ -472,6 +491,9 @@ bool ag__graph_infer(const ag__region *r, const ag__inst *i, ag__geometry *out)
         { &ag__op_switch, "ag_switch", rule_branches },
         { &ag__op_while, "ag_while_loop", rule_while },
         { &ag__op_scan, "ag_scan", rule_scan },
+        { &ag__op_reshape_like, "ag_reshape", rule_sizes },
+        { &ag__op_expand_like, "ag_expand", rule_sizes },
+        { &ag__op_cut_like, "ag_slice", rule_sizes },
     };
     const bool nested = i->op == &ag__op_jvp || i->op == &ag__op_cond || i->op == &ag__op_switch ||
                         i->op == &ag__op_while || i->op == &ag__op_scan;

@@ -123,8 +123,8 @@ bool ag__record(const ag__call *call, ag_tensor **out);
 #define AG_SIZES_OF(a, b) AG_SIZE_OF(AG_MAX_DIMS *((a) + 1) + (b))
 int64_t ag__size_or_same(const ag_tensor *x, int d); /* x's size where it is known, or AG_SIZE_OF */
 int64_t ag__sizes_or_same(const ag_tensor *x, int a, int b);
-/* What a size means for x; -1 when it is not known. Others stay. */
-int64_t ag__size_meant(const ag_tensor *x, int64_t size);
+/* What a size means for an operand of shape x; -1 when it is not known. Others stay. */
+int64_t ag__size_meant(ag_ints x, int64_t size);
 
 /* Set by the layer of graphs, for symbolic operands of unknown sizes (graph/sizes.c): x reshaped, where
  * AG_SIZE_OF_OTHER(d) is the size of dimension d of `other`; expanded, where that means a size which x's own

@@ -302,7 +302,7 @@ static ag_tensor *scatter_part(ag_tensor *src, ag_tensor *index)
     if (src->ndim != index->ndim)
         return src;
     if (src->numel < 0 || index->numel < 0)
-        return ag__same_shape(ag__sizes(src), ag__sizes(index)) ? src : ag__cut_like(src, index);
+        return ag__cut_like(src, index);
     for (int i = 0; i < index->ndim && src; i++)
         if (src->dims[i] > index->dims[i])
             src = ag_slice(src, i, 0, index->dims[i], 1);

@@ -58,12 +58,12 @@ int64_t ag__sizes_or_same(const ag_tensor *x, int a, int b)
     return n < 0 ? AG_SIZES_OF(a, b) : n;
 }
 
-int64_t ag__size_meant(const ag_tensor *x, int64_t size)
+int64_t ag__size_meant(ag_ints x, int64_t size)
 {
     const int64_t d = size - AG_SIZE_OF(0), a = d / AG_MAX_DIMS - 1, b = d % AG_MAX_DIMS;
-    if (size >= 0 || d < 0 || (a < 0 ? d : b) >= x->ndim || a > b)
+    if (size >= 0 || d < 0 || (a < 0 ? d : b) >= x.n || a > b)
         return size;
-    return a < 0 ? x->dims[d] : ag__shape_numel((ag_ints){ x->dims + a, (int)(b - a) + 1 });
+    return a < 0 ? x.data[d] : ag__shape_numel((ag_ints){ x.data + a, (int)(b - a) + 1 });
 }
 
 /* ---- view and reshape ---- */
@@ -76,7 +76,7 @@ static bool view_unknown(const ag_tensor *x, ag_ints wanted, ag__geometry *out)
     bool counts = true;
     ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
     for (int i = 0; i < wanted.n; i++) {
-        const int64_t size = out->shape[i] = ag__size_meant(x, wanted.data[i]);
+        const int64_t size = out->shape[i] = ag__size_meant(ag__sizes(x), wanted.data[i]);
         if (size < -1)
             return ag_fail(x->c, AG_ERR_SHAPE,
                            "ag_reshape: invalid shape dimension %lld at index %d of shape %s",
@@ -111,7 +111,7 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
     bool fits = true, zero = false;
     ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
     for (int i = 0; i < wanted.n; i++) {
-        const int64_t size = out->shape[i] = ag__size_meant(x, wanted.data[i]);
+        const int64_t size = out->shape[i] = ag__size_meant(ag__sizes(x), wanted.data[i]);
         if (size < -1)
             return ag_fail(x->c, AG_ERR_SHAPE,
                            "ag_%s: invalid shape dimension %lld at index %d of "
