@@ -152,8 +152,8 @@ static bool rule_gradient(const rule_call *k)
 {
     const ag__inst *i = k->i;
     const int64_t n_outputs = i->attrs->i[0], n = i->attrs->i[1];
-    if (n_outputs < 1 || n_outputs > i->n_in || n < 1 || n > i->n_in || i->n_in != 2 * n_outputs + n ||
-        i->n_out != n)
+    if (n_outputs < 1 || n_outputs > i->n_in || n < 1 || n > i->n_in ||
+        i->n_in != 2 * n_outputs + n || i->n_out != n)
         return rule_malformed(k, "it takes outputs, a gradient for each, and inputs");
     for (int j = 0; j < i->n_in; j++)
         if (i->in[j] < 0 && (j < n_outputs || j >= 2 * n_outputs))

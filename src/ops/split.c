@@ -128,8 +128,16 @@ static int split_dim(const char *name, ag_tensor *x, int dim)
 {
     if (!x)
         return -1;
-    if (x->ndim > 0)
-        return ag__op_dim(x->c, name, dim, x->ndim);
+    if (x->ndim > 0) {
+        const int d = ag__op_dim(x->c, name, dim, x->ndim);
+        if (d < 0 || x->dims[d] >= 0)
+            return d;
+        ag__fail(x->c, AG_ERR_SHAPE,
+                 "ag_%s: the size of dimension %d is not known before the graph runs, and so how "
+                 "many results there are",
+                 name, d);
+        return -1;
+    }
     ag__fail(x->c, AG_ERR_SHAPE, "ag_%s: %s expects at least a 1-dimensional tensor", name, name);
     return -1;
 }
