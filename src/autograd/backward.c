@@ -60,9 +60,11 @@ bool(ag_backward_all)(ag_tensor *const *tensors, int n, const ag_backward_all_op
         return ag_fail(c, AG_ERR_GRAPH,
                        "ag_backward: a symbolic tensor has no .grad to add to; use ag_grad, which "
                        "gives symbolic gradients");
-    for (int i = 0; i < n; i++)
-        if (!backward_check_root(c, tensors[i], i, o->gradients ? o->gradients[i] : NULL))
+    for (int i = 0; i < n; i++) {
+        ag_tensor *g = o->gradients ? o->gradients[i] : NULL;
+        if ((g && !ag__has_data("ag_backward", g)) || !backward_check_root(c, tensors[i], i, g))
             return false;
+    }
     if (o->inputs && !backward_check_inputs(c, "ag_backward", o->inputs, o->n_inputs))
         return false;
     if (o->create_graph && !c->warned_create_graph) {
@@ -107,7 +109,8 @@ bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs
         return false;
     if (!inputs || n_inputs <= 0 || !results)
         return ag_fail(c, AG_ERR_VALUE, "ag_grad: grad requires non-empty inputs.");
-    if (ag__any_recorded(outputs, n_outputs) || ag__any_recorded(inputs, n_inputs))
+    const bool recorded = ag__any_recorded(outputs, n_outputs) || ag__any_recorded(inputs, n_inputs);
+    if (recorded && !o->batched)
         return ag__grad_record(outputs, n_outputs, inputs, n_inputs, results, o);
     if (o->batched)
         return ag__grad_batched(outputs, n_outputs, inputs, n_inputs, results, o);

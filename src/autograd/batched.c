@@ -15,6 +15,7 @@ typedef struct {
     int n_outputs, n_inputs;
     const ag_grad_options *options;
     int64_t size;       /* of the batch */
+    bool stacks;        /* a graph of the gradients is wanted, or they are symbolic */
     ag_tensor **slices; /* n_outputs: of grad_outputs */
     ag_tensor **found;  /* n_inputs each: gradients of one pass, */
     ag_tensor **rows;   /* where they are written, */
@@ -36,6 +37,11 @@ static bool batched_check_shape(ag_context *c, int j, const ag_tensor *g, const 
             "shape of %s and output[%d] has a shape of %s. If you only want some tensors in "
             "`grad_output` to be considered batched, consider using vmap.",
             j, ag__shape_string(&a, rest), j, ag__shape_string(&b, ag__sizes(y)));
+    if (g->dims[0] < 0)
+        return ag_fail(c, AG_ERR_SHAPE,
+                       "ag_grad: the first size of grad_output[%d] must be known in a graph, since "
+                       "it decides how many passes there are",
+                       j);
     return g->dims[0] > 0 || ag_fail(c, AG_ERR_SHAPE,
                                      "ag_grad: grad_output[%d] is an empty batch: index 0 is out "
                                      "of bounds for dimension 0 with size 0",
@@ -166,7 +172,7 @@ static bool batched_run(batched_state *b, ag_tensor **results)
     ag__bracket_begin(&bracket, b->c);
     const bool was_enabled = b->c->grad_enabled, graph = b->options->create_graph;
     b->c->grad_enabled = graph;
-    const bool ok = graph ? batched_record(b) : batched_write(b);
+    const bool ok = b->stacks ? batched_record(b) : batched_write(b);
     b->c->grad_enabled = was_enabled;
     for (int i = 0; i < b->n_inputs && ok; i++)
         if (b->whole[i])
@@ -194,7 +200,10 @@ bool ag__grad_batched(ag_tensor *const *outputs, int n_outputs, ag_tensor *const
             return ag_fail(c, AG_ERR_VALUE, "ag_grad: input %d is NULL", i);
     if (!batched_check(&b))
         return false;
-    const int64_t n_parts = n_inputs * (o->create_graph ? b.size : 1);
+    b.stacks = o->create_graph;
+    for (int i = 0; i < n_inputs; i++)
+        b.stacks = b.stacks || ag__is_symbolic(inputs[i]);
+    const int64_t n_parts = n_inputs * (b.stacks ? b.size : 1);
     const size_t bytes = (size_t)(n_outputs + 3 * n_inputs + n_parts) * sizeof(ag_tensor *);
     b.slices = ag__alloc(c, bytes);
     if (!b.slices)

@@ -421,7 +421,8 @@ bool(ag_checkpoint)(ag_fn fn, ag_tensor *const *inputs, int n, ag_tensor **outpu
     for (int i = 0; i < n; i++)
         if (inputs[i] && inputs[i]->c != c)
             return ag_fail(c, AG_ERR_VALUE, "ag_checkpoint: input %d is of another context", i);
-    if (!c->grad_enabled)
+    /* A static graph keeps nothing from call to call. */
+    if (!c->grad_enabled || ag__any_recorded(inputs, n))
         return checkpoint_call(c, fn, inputs, n, outputs, m, user);
     checkpoint *p = checkpoint_begin(c, fn, inputs, n, m, user, options ? options : &none);
     if (!p)

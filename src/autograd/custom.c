@@ -428,6 +428,10 @@ static ag_context *custom_check(const ag_custom *custom, ag_tensor *const *in, i
     for (int i = 0; i < n; i++)
         if (!ag__list_check(c, "ag_apply", "input", i, in[i]))
             return NULL;
+    if (ag__any_recorded(in, n))
+        return ag__fail(c, AG_ERR_GRAPH,
+                        "ag_apply: an input is symbolic; a function with rules of its own cannot "
+                        "be part of a static graph, write it in operations");
     for (int i = 0; i < n && c->grad_enabled && !c->inference; i++)
         if (!ag__fresh(in[i]))
             return NULL;

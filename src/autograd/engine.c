@@ -275,7 +275,8 @@ static ag__visit *heap_pop(pass *p)
 /* Nobody else can see the buffer, and a plain loop may write it. */
 static bool pass_owns(const ag_tensor *t)
 {
-    return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && ag__is_contiguous(t);
+    return t->refs == 1 && t->storage->refs == 1 && !t->storage->foreign && !ag__is_symbolic(t) &&
+           ag__is_contiguous(t);
 }
 
 /* dst += g, of the same shape and dtype. Pointwise kernels do not allocate. */
@@ -346,6 +347,8 @@ static bool pass_check_nan(const pass *p, const ag_node *n)
 {
     for (int i = 0; i < n->n_in; i++) {
         ag_tensor *g = n->edges[i].node ? p->out[i] : NULL;
+        if (g && ag__is_symbolic(g)) /* the run will see */
+            continue;
         ag_tensor *flat = g ? ag__ready(g, (ag_dtype)g->dtype) : NULL;
         if (g && !flat)
             return false;
@@ -714,8 +717,10 @@ static void pass_end(pass *p, bool ok)
 
 /* ---- roots and inputs ---- */
 
-static ag_tensor *root_ones(const ag_tensor *t)
+static ag_tensor *root_ones(ag_tensor *t)
 {
+    if (AG_UNLIKELY(ag__is_symbolic(t)))
+        return ag_ones_like(t);
     ag_tensor *one = ag__give(ag__tensor_new(t->c, (ag_dtype)t->dtype, t->ndim, t->dims));
     if (one)
         ag__store((ag_dtype)t->dtype, one->storage->data, 0, 1);
@@ -730,6 +735,8 @@ static bool root_deliver(pass *p, ag_tensor *t, ag_tensor *g)
         return false;
     bool ok = pass_discover(p, e.node);
     g = g && g->dtype != t->dtype ? ag_to(g, (ag_dtype)t->dtype) : g ? g : root_ones(t);
+    if (AG_UNLIKELY(ag__is_symbolic(t)) && g) /* gradients of symbolic tensors are symbolic */
+        g = ag__symbol_beside(t, g);
     return ok && g && pass_deliver(p, &e.node->visit->grads[e.nr], g);
 }
 
@@ -791,7 +798,9 @@ static bool pass_result(const pass *p, const ag__pass_request *r, int i, ag_tens
                        "One of the differentiated Tensors appears to not have been used in the "
                        "graph. Set allow_unused=True if this is the desired behavior. [input %d]",
                        i);
-    *g = ag_zeros(p->c, ((ag_ints){ o->shape, o->ndim }), .dtype = (ag_dtype)o->dtype);
+    *g = ag__is_symbolic(r->inputs[i])
+             ? ag_zeros_like(r->inputs[i])
+             : ag_zeros(p->c, ((ag_ints){ o->shape, o->ndim }), .dtype = (ag_dtype)o->dtype);
     return *g && (!r->create_graph || ag_requires_grad_(*g, true));
 }
 

@@ -14,6 +14,7 @@
  * An undefined tangent (NULL) is zero that is never computed. When results are to be differentiated
  * further, all this is recorded in turn.
  */
+#include "../ops/index.h"
 #include "../ops/pointwise.h"
 
 #include <string.h>
@@ -113,13 +114,27 @@ static int forward_gradients(const forward_state *f, ag_node *n, ag_tensor *cons
     return count;
 }
 
+/* A leaf of zeros in the graph of `beside`. */
+static ag_tensor *forward_symbolic_leaf(const ag_tensor *beside, const ag__output *o)
+{
+    ag_tensor *zeros = ag__zeros_beside(beside, (ag_ints){ o->shape, o->ndim });
+    zeros = zeros ? ag_to(zeros, (ag_dtype)o->dtype) : NULL;
+    ag_tensor *leaf = zeros ? ag__give(ag__tensor_alias(zeros)) : NULL;
+    if (leaf)
+        leaf->flags |= AG_T_REQUIRES_GRAD;
+    return leaf;
+}
+
 static bool forward_generic(const forward_state *f, ag_node *n, ag_tensor **t, ag_tensor **out,
                             ag_tensor **scratch)
 {
     ag_tensor **v = scratch, **leaves = v + n->n_out, **found = leaves + n->n_out;
     ag_tensor **gradients = found + n->n_out;
     const bool records = f->c->grad_enabled;
+    const ag_tensor *symbol = NULL;
     int n_leaves = 0;
+    for (int i = 0; i < n->n_in; i++)
+        symbol = t[i] && ag__is_symbolic(t[i]) ? t[i] : symbol;
     for (int j = 0; j < n->n_out; j++) {
         const ag__output *o = &ag__node_outputs(n)[j];
         const ag_tensor_options like = { .size = sizeof like,
@@ -128,7 +143,9 @@ static bool forward_generic(const forward_state *f, ag_node *n, ag_tensor **t, a
         v[j] = NULL;
         if (!ag__is_float((ag_dtype)o->dtype))
             continue;
-        if (!(v[j] = (ag_zeros)(f->c, (ag_ints){ o->shape, o->ndim }, &like)))
+        v[j] = symbol ? forward_symbolic_leaf(symbol, o)
+                      : (ag_zeros)(f->c, (ag_ints){ o->shape, o->ndim }, &like);
+        if (!v[j])
             return false;
         leaves[n_leaves++] = v[j];
     }
@@ -312,6 +329,8 @@ static bool forward_given(const ag__trial *t, ag_tensor *const *in, ag_tensor *c
         ag_tensor *v = tangents ? tangents[i] : ag_ones_like(in[i]);
         if (v && v->dtype != in[i]->dtype)
             v = ag_to(v, (ag_dtype)in[i]->dtype);
+        if (v && ag__is_symbolic(in[i])) /* tangents of symbolic tensors are symbolic */
+            v = ag__symbol_beside(in[i], v);
         if (!v && (!tangents || tangents[i]))
             return false;
         given[i] = v;

@@ -207,7 +207,7 @@ static bool gradcheck_begin(ag__check *k, bool second, ag_fn fn, ag_tensor *cons
         return false;
     bool any = false;
     for (int i = 0; i < n; i++) {
-        if (!gradcheck_check_input(k, i))
+        if (!gradcheck_check_input(k, i) || !ag__has_data(k->name, in[i]))
             return false;
         any = any || ag__wants_grad(in[i]);
     }

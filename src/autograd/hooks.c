@@ -230,7 +230,7 @@ bool ag_retains_grad(const ag_tensor *t) { return t && t->meta && t->meta->retai
 
 bool ag_retain_grad(ag_tensor *t)
 {
-    if (!t || !ag__fresh(t))
+    if (!t || !ag__fresh(t) || !ag__has_place("ag_retain_grad", t))
         return false;
     if (!ag__wants_grad(t))
         return ag_fail(t->c, AG_ERR_GRAD,
@@ -267,7 +267,7 @@ static ag_hook *hook_at_tensor(ag_tensor *t, ag__hook_kind kind, void *user)
 
 static bool hook_check_tensor(const char *name, ag_tensor *t)
 {
-    if (!t || !ag__fresh(t))
+    if (!t || !ag__fresh(t) || !ag__has_place(name, t))
         return false;
     return ag__wants_grad(t) ||
            ag_fail(t->c, AG_ERR_GRAD,

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "meta.h"
 #include "saved.h"
 #include "view.h"
 
@@ -32,7 +33,7 @@ ag_tensor *ag_node_edge(ag_node *n, int nr)
 ag_tensor *ag_gradient_edge(ag_tensor *t)
 {
     ag__edge e;
-    if (!t || !ag__fresh(t))
+    if (!t || !ag__fresh(t) || !ag__has_place("ag_gradient_edge", t))
         return NULL;
     if (!ag__wants_grad(t))
         return ag__fail(
@@ -121,7 +122,7 @@ static int inspect_collect(const ag__pointers *nodes, ag_saved_use *all, ag__poi
 
 int ag_saved_bytes(ag_tensor *t, ag_saved_use *uses, int capacity)
 {
-    if (!t || !ag__fresh(t))
+    if (!t || !ag__fresh(t) || !ag__has_place("ag_saved_bytes", t))
         return -1;
     ag__pointers nodes = { .c = t->c }, seen = { .c = t->c };
     const bool found = ag__node_reach(t->grad_fn, &nodes);

@@ -75,11 +75,52 @@ static bool jacobian_check(const char *name, const ag_tensor *x)
                          name, ag_dtype_name((ag_dtype)x->dtype)));
 }
 
+/* The sizes of y, which are known, and of x, of which [n, x's sizes] are those of rows. */
+static ag_tensor *jacobian_shaped(ag_tensor *rows, const ag_tensor *y, const ag_tensor *x)
+{
+    int64_t dims[AG_MAX_DIMS];
+    const ag_ints shape = jacobian_shape(y, x, dims);
+    for (int i = 0; i < x->ndim && y->ndim + i < AG_MAX_DIMS; i++)
+        dims[y->ndim + i] = ag__size_or_same(rows, i + 1);
+    return ag_reshape(rows, shape);
+}
+
+/* In a static graph: one pass for each element of y becomes part of it. */
+static ag_tensor *jacobian_record(const char *name, ag_fn fn, ag_tensor *x, void *user)
+{
+    ag_context *c = x->c;
+    const unsigned failures = c->failures;
+    ag_tensor *copy = ag_clone(x), *y = NULL, *rows = NULL; /* other uses of x do not count */
+    if (!copy || !fn(&copy, 1, &y, 1, user) || !y)
+        return ag__failed_since(c, failures)
+                   ? NULL
+                   : ag__fail(c, AG_ERR_VALUE, "%s: the function failed", name);
+    if (y->numel < 0)
+        return ag__fail(c, AG_ERR_SHAPE,
+                        "%s: the sizes of the function's result must be known in a graph, since "
+                        "they decide how many passes there are",
+                        name);
+    ag_tensor *units = y->numel && ag__is_symbolic(y) ? jacobian_units(y) : NULL;
+    if (units && !ag_grad(&y, 1, &copy, 1, &rows, .grad_outputs = &units, .batched = true,
+                          .allow_unused = true))
+        return NULL;
+    if (!rows && !ag__failed_since(c, failures)) { /* zeros: y's sizes, and x behind them */
+        int64_t sizes[AG_MAX_DIMS + 1] = { y->numel };
+        for (int i = 0; i < x->ndim; i++)
+            sizes[i + 1] = -1;
+        ag_tensor *zeros = ag_unsqueeze(ag_zeros_like(copy), 0);
+        rows = zeros ? ag_expand(zeros, (ag_ints){ sizes, x->ndim + 1 }) : NULL;
+    }
+    return rows ? jacobian_shaped(rows, y, x) : NULL;
+}
+
 /* The Jacobian by rows, under the name of the public function. */
 static ag_tensor *jacobian_reverse(const char *name, ag_fn fn, ag_tensor *x, void *user)
 {
     ag__trial t;
     ag_tensor *y, *jacobian;
+    if (ag__any_recorded(&x, 1))
+        return jacobian_record(name, fn, x, user);
     if (!ag__trial_begin(&t, name, fn, &x, 1, 1, 1))
         return NULL;
     const bool ok = ag__trial_call(&t, fn, &x, NULL, user) && jacobian_pull(&t);
@@ -92,7 +133,8 @@ ag_tensor *(ag_jacobian)(ag_fn fn, ag_tensor *x, void *user, const ag_jacobian_o
     if (!jacobian_check("ag_jacobian", x))
         return NULL;
     ag__bracket_begin(&s, x->c);
-    const bool forward = options && options->forward_mode && x->numel > 0;
+    const bool forward =
+        options && options->forward_mode && x->numel > 0 && !ag__any_recorded(&x, 1);
     ag_tensor *j =
         forward ? jacobian_push(fn, x, user) : jacobian_reverse("ag_jacobian", fn, x, user);
     return ag__compose_end(&s, j);
@@ -160,6 +202,8 @@ ag_tensor *ag_hvp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value, void 
     ag_scope s;
     if (!jacobian_check(h.name, x) || !v)
         return NULL;
+    if (ag__any_recorded(&x, 1)) /* H is symmetric, and the value must not be inside of ag_jvp */
+        return ag_vhp(fn, x, v, value, user);
     ag__bracket_begin(&s, x->c);
     if (ag_jvp(hessian_gradient, &x, 1, &v, &gradient, 1, &product, &h) && !product)
         product = ag_zeros_like(x);

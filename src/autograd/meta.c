@@ -80,6 +80,15 @@ void ag__context_break_rings(ag_context *c)
 
 /* ---- public ---- */
 
+bool ag__has_place(const char *op, ag_tensor *t)
+{
+    return !ag__any_recorded(&t, 1) ||
+           ag_fail(t->c, AG_ERR_GRAPH,
+                   "%s: the tensor is symbolic and has no node of its own: ag_grad differentiates "
+                   "with respect to any tensor of a graph",
+                   op);
+}
+
 bool ag_requires_grad(const ag_tensor *t) { return t && ag__wants_grad_now(t); }
 bool ag_is_leaf(const ag_tensor *t)
 {
@@ -96,22 +105,22 @@ bool ag_is_inference(const ag_tensor *t) { return t && t->flags & AG_T_INFERENCE
 
 int64_t ag_version(const ag_tensor *t)
 {
-    if (t && t->flags & AG_T_INFERENCE)
+    if (!ag__has_data("ag_version", t))
+        return -1;
+    if (t->flags & AG_T_INFERENCE)
         ag_fail(t->c, AG_ERR_GRAD, "ag_version: Inference tensors do not track version counter.");
-    return t && !(t->flags & AG_T_INFERENCE) ? (int64_t)t->storage->version : -1;
+    return t->flags & AG_T_INFERENCE ? -1 : (int64_t)t->storage->version;
 }
 
 void ag_increment_version(ag_tensor *t)
 {
-    if (t)
+    if (ag__has_data("ag_increment_version", t))
         ag__bump_version(t, "ag_increment_version");
 }
 
 ag_tensor *ag_requires_grad_(ag_tensor *t, bool requires_grad)
 {
-    if (!t)
-        return NULL;
-    if (!ag__fresh(t))
+    if (!t || !ag__fresh(t) || !ag__has_place("ag_requires_grad_", t))
         return NULL;
     if (requires_grad && t->flags & AG_T_INFERENCE && !t->c->inference)
         return ag__fail(t->c, AG_ERR_GRAD,
@@ -156,6 +165,8 @@ bool ag_set_grad(ag_tensor *t, ag_tensor *grad)
         ag_zero_grad(t);
         return true;
     }
+    if (!ag__has_data("ag_set_grad", t) || !ag__has_data("ag_set_grad", grad))
+        return false;
     ag__shape_text a, b;
     if (grad == t)
         return ag_fail(t->c, AG_ERR_GRAD, "ag_set_grad: can't assign Variable as its own grad");
@@ -199,6 +210,14 @@ ag_tensor *ag_detach_(ag_tensor *t)
     if (t->flags & AG_T_VIEW)
         return ag__fail(t->c, AG_ERR_GRAD,
                         "ag_detach_: Can't detach views in-place. Use detach() instead.");
+    if (ag__any_recorded(&t, 1)) {
+        ag_scope s;
+        ag__bracket_begin(&s, t->c);
+        ag_tensor *same = ag_detach(t);
+        const bool ok = same && ag__symbol_rebind("ag_detach_", t, same);
+        ag__bracket_end(&s);
+        return ok ? t : NULL;
+    }
     ag__hooks_forget(t);
     ag_node *n = t->grad_fn;
     t->grad_fn = NULL;

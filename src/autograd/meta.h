@@ -29,4 +29,7 @@ void ag__meta_set_grad(ag_tensor *t, ag_tensor *grad);
 /* t, which has its record, may be in a ring through its grad_fn. */
 void ag__meta_enlist(ag_tensor *t);
 
+/* t can have a place in the dynamic graph; otherwise an error of `op`: it is a value of a static one. */
+bool ag__has_place(const char *op, ag_tensor *t);
+
 #endif

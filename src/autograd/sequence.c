@@ -568,6 +568,10 @@ static ag_context *sequence_check_call(ag_step_fn fn, int64_t steps, ag_tensor *
     for (int i = 0; i < n; i++)
         if (!ag__list_check(c, "ag_checkpoint_sequence", "input", i, inputs[i]))
             return NULL;
+    if (ag__any_recorded(inputs, n))
+        return ag__fail(c, AG_ERR_GRAPH,
+                        "ag_checkpoint_sequence: an input is symbolic; in a static graph "
+                        "ag_while_loop does this, with .snapshots");
     return c;
 }
 

@@ -235,8 +235,6 @@ ag_tensor *ag__symbol_detach(ag_tensor *t)
     const ag__symbol *s = ag__symbol_of(t);
     if (!ag__graph_alive("detach", s->graph))
         return NULL;
-    if (s->graph->traced) /* gradients flow through nodes, and the alias has none */
-        return ag__give(ag__tensor_alias(t));
     ag__region *r = ag__region_for("detach", &t, 1);
     const ag__region_mark mark = ag__region_here(r);
     const int32_t in = ag__region_operand(r, "detach", t);

@@ -9,6 +9,8 @@ static ag__region *copy_nested(ag_graph *g, ag__region *parent, const ag__region
 /* A tensor's data in a new tensor of g's context. */
 static ag_tensor *copy_tensor(ag_graph *g, const ag_tensor *from)
 {
+    if (from->c == g->c) /* nobody writes it */
+        return ag__tensor_ref((ag_tensor *)(uintptr_t)from);
     ag_tensor *t = ag__tensor_new(g->c, (ag_dtype)from->dtype, from->ndim, from->dims);
     if (!t)
         return NULL;
@@ -73,6 +75,11 @@ static ag__region *copy_nested(ag_graph *g, ag__region *parent, const ag__region
 {
     ag__region *r = ag__region_new(g, parent);
     return r && copy_region(r, from) ? r : NULL;
+}
+
+ag__region *ag__region_copy(ag_graph *g, const ag__region *from)
+{
+    return copy_nested(g, NULL, from);
 }
 
 static bool copy_names(ag_graph *g, const ag_graph *from)

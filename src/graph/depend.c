@@ -94,6 +94,9 @@ bool ag__depend(const ag__region *r, bool *marks)
         else if (i->op == &ag__op_assign)
             depend_mark(r, marks, i->in + (i->attrs->i[0] == AG_ASSIGN),
                         i->attrs->i[0] == AG_ASSIGN ? 1 : 2);
+        else if (i->op == &ag__op_reshape_like || i->op == &ag__op_expand_like ||
+                 i->op == &ag__op_cut_like)
+            depend_mark(r, marks, i->in, 1);
         else if (i->op->vjp || i->op == &ag__op_gradient || i->op == &ag__op_jvp)
             depend_mark(r, marks, i->in, i->n_in);
         if (!ok)

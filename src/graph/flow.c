@@ -142,6 +142,8 @@ bool(ag_while_loop)(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, in
     if (o->maximum_iterations < 0)
         return ag_fail(c, AG_ERR_VALUE, "ag_while_loop: maximum_iterations is %lld",
                        (long long)o->maximum_iterations);
+    if (o->snapshots < 0)
+        return ag_fail(c, AG_ERR_VALUE, "ag_while_loop: snapshots is %d", o->snapshots);
     if (!ag__flow_check_list("ag_while_loop", c, "variable", init, n))
         return false;
     const size_t bytes = 2 * (size_t)n * sizeof(ag_tensor *);
@@ -236,6 +238,14 @@ static int64_t flow_scan_length(const ag__scan_call *s)
     for (int i = 0; i < s->k; i++)
         if (!ag__rule_length(c, i, ag__sizes(s->xs[i]), &length))
             return -1;
+    if (s->k && s->options->length && length >= 0 && s->options->length != length) {
+        ag__fail(
+            c, AG_ERR_SHAPE,
+            "ag_scan: scan got `length` argument of %lld which disagrees with leading axis sizes "
+            "of %lld",
+            (long long)s->options->length, (long long)length);
+        return -1;
+    }
     if (length < 0 && !(s->k && s->xs[0]->dims[0] < 0))
         ag__fail(c, AG_ERR_VALUE, "ag_scan: .length is %lld", (long long)length);
     return length;
@@ -263,9 +273,9 @@ static bool flow_scan_step(const ag__scan_call *s, int64_t i, ag_tensor **carry,
                            "types, but they differ: carry %d has dtype %s and becomes %s",
                            j, ag_dtype_name((ag_dtype)carry[j]->dtype),
                            ag_dtype_name((ag_dtype)next[j]->dtype));
-    flow_move(carry, next, s->n);
-    for (int j = 0; j < s->m; j++)
+    for (int j = 0; j < s->m; j++) /* before the carry goes on: a y may be the old one */
         ys[(int64_t)j * s->length + i] = ag__tensor_ref(y[j]);
+    flow_move(carry, next, s->n);
     return true;
 }
 

@@ -130,7 +130,7 @@ bool ag__while_record(const ag__while_call *w, ag_tensor *const *vars, ag_tensor
     bool ok = types && record_operands(&d, 0, vars, w->n);
     for (int i = 0; i < w->n && ok; i++) {
         ok = record_invariant(w, i, vars[i], &d.out[i]);
-        types[i] = (ag__type){ d.out[i].dtype, { d.out[i].shape, d.out[i].ndim } };
+        types[i] = (ag__type){ d.out[i].dtype, { d.out[i].shape, d.out[i].ndim }, false };
     }
     ag__region *regions[2] = { NULL, NULL };
     ag_graph *g = r->graph;
@@ -173,7 +173,7 @@ bool ag__branches_record(const char *op, ag_tensor *index, const ag_fn *fns, int
     ag__region **regions = types ? ag__alloc(c, r_bytes) : NULL;
     bool ok = regions && record_operands(&d, 0, &index, 1) && record_operands(&d, 1, in, n);
     for (int i = 0; i < n && ok; i++)
-        types[i] = ag__type_of(in[i]);
+        types[i] = (ag__type){ (ag_dtype)in[i]->dtype, ag__sizes(in[i]), false };
     for (int k = 0; k < n_fns && ok; k++) {
         record_branch b = { fns[k], user };
         regions[k] = ag__trace(op, d.r->graph, d.r, types, n, record_branch_fn, &b, m);
@@ -200,10 +200,11 @@ static bool record_scan_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **o
 static bool record_scan_types(const ag__scan_call *s, ag__type *types)
 {
     for (int j = 0; j < s->n; j++)
-        types[j] = ag__type_of(s->init[j]);
+        types[j] = (ag__type){ (ag_dtype)s->init[j]->dtype, ag__sizes(s->init[j]), false };
     for (int j = 0; j < s->k; j++)
-        types[s->n + j] =
-            (ag__type){ (ag_dtype)s->xs[j]->dtype, { s->xs[j]->dims + 1, s->xs[j]->ndim - 1 } };
+        types[s->n + j] = (ag__type){ (ag_dtype)s->xs[j]->dtype,
+                                      { s->xs[j]->dims + 1, s->xs[j]->ndim - 1 },
+                                      false };
     return true;
 }
 

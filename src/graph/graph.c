@@ -178,6 +178,18 @@ static bool graph_copy_lists(ag_graph *g, ag__inst *i, const ag__inst *like)
     return i->in && i->after && i->regions && i->attrs;
 }
 
+/* Whether results take their dtype from what stands beside them: numbers do, and what is computed from
+ * numbers alone. */
+static bool graph_gives_number(const ag__region *r, const ag__inst *like)
+{
+    if (like->tensor)
+        return like->tensor->flags & AG_T_NUMBER;
+    bool number = like->op->pointwise != NULL;
+    for (int k = 0; k < like->n_in && number; k++)
+        number = r->values[like->in[k]].number;
+    return number;
+}
+
 ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry *out)
 {
     ag_graph *g = r->graph;
@@ -191,9 +203,8 @@ ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry
     i->out = r->n_values;
     bool ok = graph_copy_lists(g, i, like);
     for (int j = 0; j < like->n_out && ok; j++) {
-        const bool number = like->tensor && like->tensor->flags & AG_T_NUMBER;
-        const int32_t v =
-            ag__region_value(r, out[j].dtype, (ag_ints){ out[j].shape, out[j].ndim }, number);
+        const int32_t v = ag__region_value(r, out[j].dtype, (ag_ints){ out[j].shape, out[j].ndim },
+                                           graph_gives_number(r, like));
         ok = v >= 0;
         if (ok)
             r->values[v].inst = r->n_insts;
@@ -204,6 +215,22 @@ ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry
     }
     r->n_insts++;
     return i;
+}
+
+bool ag__inst_draws(const ag__inst *i)
+{
+    bool draws = i->op->draws;
+    for (int k = 0; k < i->n_regions && !draws; k++)
+        draws = ag__region_draws(i->regions[k]);
+    return draws;
+}
+
+bool ag__region_draws(const ag__region *r)
+{
+    for (int k = 0; k < r->n_insts; k++)
+        if (ag__inst_draws(&r->insts[k]))
+            return true;
+    return false;
 }
 
 bool ag__region_set_outs(ag__region *r, const int32_t *outs, int n)

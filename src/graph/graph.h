@@ -118,6 +118,9 @@ int32_t ag__region_param(ag__region *r, ag_dtype dtype, ag_ints shape, bool numb
 /* Adds an instruction: what `like` says, whose lists are copied, with results of the geometries given.
  * A tensor in it is taken over. NULL when out of memory. */
 ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry *out);
+/* Some instruction in it, however deep, draws random numbers. */
+bool ag__region_draws(const ag__region *r);
+bool ag__inst_draws(const ag__inst *i);
 bool ag__region_set_outs(ag__region *r, const int32_t *outs, int n);
 /* To undo what was added since the mark. */
 typedef struct {
@@ -144,10 +147,16 @@ bool ag__infer_unknown(const ag__call *call, ag__geometry *out);
 bool ag__record_in(ag__region *r, const ag__inst *like, const ag__geometry *geometry,
                    ag_tensor **out);
 
+/* A copy of a graph in context c, finished; values have the same numbers. */
+ag_graph *ag__graph_copy(ag_context *c, const ag_graph *from);
+/* A copy in g of a region that captures nothing. */
+ag__region *ag__region_copy(ag_graph *g, const ag__region *from);
+
 /* A type of values. */
 typedef struct {
     ag_dtype dtype;
     ag_ints shape;
+    bool number;
 } ag__type;
 /* A function of a program, called with `arg`; fills out[0..m). */
 typedef bool ag__traced_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m);
@@ -160,7 +169,11 @@ ag__region *ag__trace(const char *op, ag_graph *g, ag__region *parent, const ag_
 int ag__trace_join(ag__region *const *regions, int n, const int32_t **captured);
 static inline ag__type ag__type_of(const ag_tensor *t)
 {
-    return (ag__type){ (ag_dtype)t->dtype, ag__sizes(t) };
+    return (ag__type){ (ag_dtype)t->dtype, ag__sizes(t), t->flags & AG_T_NUMBER };
+}
+static inline ag__type ag__value_type(const ag__value *v)
+{
+    return (ag__type){ (ag_dtype)v->dtype, ag__value_shape(v), v->number };
 }
 static inline const ag__value *ag__region_out(const ag__region *r, int j)
 {

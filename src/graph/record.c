@@ -127,7 +127,7 @@ static bool record_same_number(const ag__region *r, int32_t v, const ag_tensor *
            memcmp(ag__at(kept), ag__at(t), ag__itemsize((ag_dtype)t->dtype)) == 0;
 }
 
-/* A constant with a copy of t. */
+/* A constant with a copy of t. (What is met while tracing is nobody's to write.) */
 static int32_t record_constant(ag__region *r, const char *op, ag_tensor *t)
 {
     const bool number = t->flags & AG_T_NUMBER;
@@ -136,7 +136,8 @@ static int32_t record_constant(ag__region *r, const char *op, ag_tensor *t)
         return r->numbers[place] - 1;
     if (!ag__graph_open(op, r->graph))
         return -1;
-    ag_tensor *copy = ag__contiguous_copy(t, (ag_dtype)t->dtype);
+    const bool kept = r->graph->traced && ag__is_contiguous(t) && !ag__wants_grad(t);
+    ag_tensor *copy = kept ? ag__tensor_ref(t) : ag__contiguous_copy(t, (ag_dtype)t->dtype);
     if (!copy)
         return -1;
     copy->flags |= t->flags & AG_T_NUMBER;
@@ -176,6 +177,15 @@ int32_t ag__region_operand(ag__region *r, const char *op, ag_tensor *t)
             : "ag_%s: Tensor is not an element of this graph.",
         op);
     return -1;
+}
+
+ag_tensor *ag__symbol_beside(const ag_tensor *like, ag_tensor *t)
+{
+    if (ag__is_symbolic(t))
+        return t;
+    ag__region *r = ag__region_for("constant", (ag_tensor *[]){ (ag_tensor *)(uintptr_t)like }, 1);
+    const int32_t v = r ? ag__region_operand(r, "constant", t) : -1;
+    return v < 0 ? NULL : ag__give(ag__symbol_new(r, v));
 }
 
 /* ---- calls ---- */

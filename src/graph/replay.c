@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "../autograd/view.h"
+#include "../ops/strided.h"
 #include "flow.h"
-#include "rules.h"
+#include "traced.h"
 
 /* ---- values ---- */
 
@@ -45,17 +46,40 @@ static void replay_keep(ag_tensor *const *from, ag_tensor **out, int n)
 
 /* ---- rows of the table ---- */
 
-extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided, ag__op_cat;
+extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided, ag__op_cat, ag__op_mm,
+    ag__op_addmm;
 
-/* Strides are not what they were when the call was recorded. */
-static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
+/* As the caller of the function did: attributes depend on sizes or strides, which are not what they were
+ * when the call was recorded. */
+static ag_tensor *replay_anew(const ag__inst *i, ag_tensor *const *in)
 {
-    const ag_ints list = { i->attrs->list, i->attrs->n };
-    if (i->op == &ag__op_as_strided) {
-        x = ag_contiguous(x);
-        return x && ag__run(i->op, &x, 1, i->attrs, out);
-    }
-    ag_tensor *y = ag_reshape(x, list);
+    const ag__attrs *a = i->attrs;
+    if (i->op == &ag__op_cat)
+        return ag_cat(in, i->n_in, (int)a->i[0]);
+    if (i->op == &ag__op_mm)
+        return ag_mm(in[0], in[1]);
+    if (i->op == &ag__op_addmm)
+        return ag_addmm(in[0], in[1], in[2], .beta = a->p, .alpha = a->q);
+    return ag_reshape(in[0], (ag_ints){ a->list, a->n });
+}
+
+/* A view of an operand that was dense, and began with its storage. */
+static ag_tensor *replay_strided(const ag__inst *i, ag_tensor *x)
+{
+    const int ndim = (int)i->attrs->i[2];
+    const int64_t *list = ag__long_list(i->attrs);
+    ag__geometry g = { .ndim = ndim };
+    x = ag_contiguous(x);
+    if (!x)
+        return NULL;
+    memcpy(g.shape, list, (size_t)ndim * sizeof *list);
+    memcpy(g.strides, list + ndim, (size_t)ndim * sizeof *list);
+    g.offset = x->offset + i->attrs->i[0];
+    return ag__as_strided_like(x, &g);
+}
+
+static bool replay_given_back(ag_tensor *y, ag_tensor **out)
+{
     if (y)
         out[0] = ag__tensor_ref(y);
     return y != NULL;
@@ -64,15 +88,18 @@ static bool replay_view(const ag__inst *i, ag_tensor *x, ag_tensor **out)
 static bool replay_row(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     (void)rp;
-    if (i->op == &ag__op_cat) { /* its attributes hold sizes, which may not have been known */
-        ag_tensor *y = ag_cat(in, i->n_in, (int)i->attrs->i[0]);
-        if (y)
-            out[0] = ag__tensor_ref(y);
-        return y != NULL;
-    }
-    if (i->op == &ag__op_view || i->op == &ag__op_unsafe_view || i->op == &ag__op_as_strided)
-        return replay_view(i, in[0], out);
+    if (i->op == &ag__op_view || i->op == &ag__op_unsafe_view || i->op == &ag__op_cat ||
+        i->op == &ag__op_mm || i->op == &ag__op_addmm)
+        return replay_given_back(replay_anew(i, in), out);
+    if (i->op == &ag__op_as_strided)
+        return replay_given_back(replay_strided(i, in[0]), out);
     return ag__run_many(i->op, in, i->n_in, i->attrs, i->n_out, out);
+}
+
+static bool replay_sizes(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    (void)rp;
+    return replay_given_back(ag__sizes_replay(i, in[0], in[1]), out);
 }
 
 /* ---- where values come from ---- */
@@ -80,9 +107,16 @@ static bool replay_row(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, 
 static bool replay_constant(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
                             ag_tensor **out)
 {
-    (void)rp, (void)in;
-    out[0] = ag__tensor_ref(i->tensor);
-    return true;
+    (void)in;
+    out[0] = NULL;
+    if (!ag__is_tracing(rp->c)) {
+        out[0] = ag__tensor_ref(i->tensor);
+        return true;
+    }
+    const int32_t v = ag__region_operand(rp->c->tracing, "constant", i->tensor);
+    if (v >= 0)
+        out[0] = ag__symbol_new(rp->c->tracing, v);
+    return out[0] != NULL;
 }
 
 static bool replay_assign(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
@@ -111,13 +145,16 @@ static bool replay_assign(ag__replay *rp, const ag__inst *i, ag_tensor *const *i
     return true;
 }
 
+/* In a traced graph it is an instruction too: that may be differentiated again. */
 static bool replay_detach(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     (void)rp, (void)i;
-    out[0] = ag__tensor_alias(in[0]);
-    if (out[0])
-        out[0]->flags |= in[0]->flags & AG_T_NUMBER;
-    return out[0] != NULL;
+    ag_tensor *t = ag_detach(in[0]);
+    if (!t)
+        return false;
+    t->flags |= in[0]->flags & AG_T_NUMBER;
+    out[0] = ag__tensor_ref(t);
+    return true;
 }
 
 static bool replay_group(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
@@ -190,8 +227,8 @@ static bool replay_call(ag_tensor *const *in, int n, ag_tensor **out, int m, voi
     if (f->n_captured)
         memcpy(args + n, f->captured, (size_t)f->n_captured * sizeof *args);
     const bool ok = ag__region_call(c, f->r, args, out, true);
-    for (int j = 0; j < m && ok; j++)
-        ag__give(out[j]);
+    for (int j = 0; j < m && ok; j++) /* it may be an argument, which a scope owns */
+        ag__settle(out[j]);
     ag__free(c, args, bytes);
     return ok;
 }
@@ -210,10 +247,57 @@ static bool replay_jvp(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, 
     return ok;
 }
 
+/* ---- control flow of a graph that is traced ---- */
+
+/* An instruction of a traced region as it is: its regions use nothing but their parameters. */
+static bool replay_flow_again(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
+                              ag_tensor **out)
+{
+    ag_graph *g = rp->c->tracing->graph;
+    const size_t bytes = (size_t)i->n_out * sizeof(ag__geometry);
+    ag__geometry *types = ag__alloc(rp->c, bytes);
+    ag__region **regions = ag__graph_alloc(g, (size_t)i->n_regions * sizeof *regions);
+    bool ok = types && regions;
+    for (int k = 0; k < i->n_regions && ok; k++) {
+        regions[k] = i->regions[k]->graph == g ? i->regions[k] : ag__region_copy(g, i->regions[k]);
+        ok = regions[k] != NULL;
+    }
+    for (int j = 0; j < i->n_out && ok; j++) {
+        const ag__value *v = &rp->r->values[i->out + j];
+        ag__geometry_set(&types[j], (ag_dtype)v->dtype, ag__value_shape(v));
+    }
+    const ag__flow f = { i->op, i->attrs, regions, i->n_regions, i->n_in, i->n_out, in, types };
+    ok = ok && ag__traced_flow(rp->c, &f, out);
+    ag__free(rp->c, types, bytes);
+    return ok;
+}
+
+static bool replay_flow_trace(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
+                              ag_tensor **out)
+{
+    if (rp->r->graph->traced)
+        return replay_flow_again(rp, i, in, out);
+    return i->op == &ag__op_while  ? ag__traced_while(rp->c, i, in, out)
+           : i->op == &ag__op_scan ? ag__traced_scan(rp->c, i, in, out)
+                                   : ag__traced_branch(rp->c, i, in, out);
+}
+
+/* Twins stay twins. */
+static void replay_twins(ag__replay *rp, int32_t k)
+{
+    ag__region *r = rp->c->tracing;
+    rp->made[k] = r->n_insts - 1;
+    for (int32_t j = 0; j < k; j++)
+        if (rp->s->needed[j] && rp->r->insts[j].twin == k)
+            r->insts[rp->made[j]].twin = rp->made[k];
+}
+
 /* ---- branches ---- */
 
 static bool replay_branch(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
+    if (ag__is_tracing(rp->c))
+        return replay_flow_trace(rp, i, in, out);
     const ag_tensor *index = in[0];
     int k = 0;
     if (!ag__flow_pred(i->op == &ag__op_cond ? "ag_cond" : "ag_switch", "pred", index))
@@ -225,182 +309,10 @@ static bool replay_branch(ag__replay *rp, const ag__inst *i, ag_tensor *const *i
     return ag__region_call(rp->c, i->regions[k], in + 1, out, rp->c->grad_enabled);
 }
 
-/* ---- loops ---- */
-
-static bool replay_fits(const ag__region *body, int i, const ag_tensor *t)
+static bool replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
-    const ag__value *v = &body->values[body->params[i]];
-    bool fits = v->ndim == t->ndim;
-    ag__shape_text a, b;
-    for (int d = 0; d < t->ndim && fits; d++)
-        fits = v->shape[d] < 0 || v->shape[d] == t->dims[d];
-    return fits ||
-           ag_fail(t->c, AG_ERR_SHAPE,
-                   "The shape for variable %d is not an invariant for the loop. It enters the loop "
-                   "with shape %s, but has shape %s after one iteration. Provide shape invariants "
-                   "using the `shape_invariants` argument of ag_while_loop.",
-                   i, ag__shape_string(&a, ag__value_shape(v)), ag__shape_string(&b, ag__sizes(t)));
-}
-
-/* args = carry, x of this step, captured. Takes one step: the carry in args is replaced, ys are given. */
-static bool replay_step(ag__replay *rp, const ag__region *body, int n_carry, int n_ys,
-                        ag_tensor **args, ag_tensor **next)
-{
-    if (atomic_load_explicit(&rp->c->cancelled, memory_order_relaxed))
-        return ag_fail(rp->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
-    if (!ag__region_call(rp->c, body, args, next, rp->c->grad_enabled))
-        return false;
-    bool ok = true;
-    for (int j = 0; j < n_carry; j++) {
-        ok = ok && replay_fits(body, j, next[j]);
-        ag__tensor_unref(args[j]);
-        args[j] = next[j];
-    }
-    for (int j = 0; j < n_ys && !ok; j++)
-        ag__tensor_unref(next[n_carry + j]);
-    return ok;
-}
-
-/* One element, of the condition's result. */
-static bool replay_goes_on(ag__replay *rp, const ag__region *cond, ag_tensor *const *args,
-                           bool *goes_on)
-{
-    ag_tensor *pred;
-    if (!ag__region_call(rp->c, cond, args, &pred, false))
-        return false;
-    const bool ok = ag__flow_pred("ag_while_loop", "the condition", pred);
-    *goes_on = ok && ag__load((ag_dtype)pred->dtype, ag__at(pred), 0) != 0;
-    ag__tensor_unref(pred);
-    return ok;
-}
-
-static bool replay_while_steps(ag__replay *rp, const ag__inst *i, ag_tensor **args,
-                               ag_tensor **next)
-{
-    const int64_t limit = i->attrs->list[AG_FLOW_LIMIT];
-    const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
-    for (int64_t done = 0; limit == 0 || done < limit; done++) {
-        bool goes_on;
-        if (!replay_goes_on(rp, i->regions[1], args, &goes_on))
-            return false;
-        if (!goes_on)
-            return true;
-        if (!replay_step(rp, i->regions[0], n_carry, 0, args, next))
-            return false;
-    }
-    return true;
-}
-
-/* args and next lie behind each other; the carry owns a reference each. */
-static bool replay_while(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
-{
-    const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
-    const size_t bytes = (size_t)(i->n_in + n_carry) * sizeof(ag_tensor *);
-    ag_tensor **args = ag__alloc(rp->c, bytes);
-    if (!args)
-        return false;
-    memcpy(args, in, (size_t)i->n_in * sizeof *args);
-    for (int j = 0; j < n_carry; j++)
-        ag__tensor_ref(args[j]);
-    const bool ok = replay_while_steps(rp, i, args, args + i->n_in);
-    for (int j = 0; j < n_carry; j++)
-        if (ok)
-            out[j] = args[j];
-        else
-            ag__tensor_unref(args[j]);
-    ag__free(rp->c, args, bytes);
-    return ok;
-}
-
-typedef struct {
-    int n_carry, n_xs, n_ys;
-    int64_t length;
-    ag_tensor **args, **next, **ys; /* ys[j * length + k] */
-} replay_scan_state;
-
-static bool replay_scan_steps(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,
-                              replay_scan_state *s)
-{
-    bool ok = true;
-    for (int64_t k = 0; k < s->length && ok; k++) {
-        const int64_t at = i->attrs->list[AG_FLOW_REVERSE] ? s->length - 1 - k : k;
-        ag_scope scope;
-        ag__bracket_begin(&scope, rp->c);
-        for (int j = 0; j < s->n_xs && ok; j++) {
-            s->args[s->n_carry + j] = ag_select(in[s->n_carry + j], 0, at);
-            ok = s->args[s->n_carry + j] != NULL;
-        }
-        ok = ok && replay_step(rp, i->regions[0], s->n_carry, s->n_ys, s->args, s->next);
-        for (int j = 0; j < s->n_ys && ok; j++)
-            s->ys[j * s->length + at] = s->next[s->n_carry + j];
-        ag__bracket_end(&scope);
-    }
-    return ok;
-}
-
-/* The stacked ys in the innermost scope. Of no steps the sizes that are not known are 0. */
-static bool replay_scan_stack(ag__replay *rp, const ag__inst *i, replay_scan_state *s,
-                              ag_tensor **out)
-{
-    for (int j = 0; j < s->n_ys; j++) {
-        const ag__value *v = &rp->r->values[i->out + s->n_carry + j];
-        int64_t shape[AG_MAX_DIMS];
-        for (int d = 0; d < v->ndim; d++)
-            shape[d] = d == 0 || v->shape[d] < 0 ? 0 : v->shape[d];
-        const ag_ints sizes = { shape, v->ndim };
-        out[j] = s->length ? ag_stack(s->ys + j * s->length, (int)s->length, 0)
-                           : ag_zeros(rp->c, sizes, .dtype = (ag_dtype)v->dtype);
-        if (!out[j])
-            return false;
-    }
-    return true;
-}
-
-static bool replay_scan_length(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, int64_t *n)
-{
-    const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
-    const int n_xs = (int)i->attrs->list[AG_FLOW_XS];
-    *n = n_xs ? in[n_carry]->dims[0] : i->attrs->list[AG_FLOW_LENGTH];
-    for (int j = 1; j < n_xs; j++)
-        if (in[n_carry + j]->dims[0] != *n)
-            return ag_fail(rp->c, AG_ERR_SHAPE,
-                           "ag_scan: scan got values with different leading axis sizes: %lld and "
-                           "%lld",
-                           (long long)*n, (long long)in[n_carry + j]->dims[0]);
-    return true;
-}
-
-static bool replay_scan(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
-{
-    replay_scan_state s = { .n_carry = (int)i->attrs->list[AG_FLOW_CARRY],
-                            .n_xs = (int)i->attrs->list[AG_FLOW_XS],
-                            .n_ys = (int)i->attrs->list[AG_FLOW_YS] };
-    if (!replay_scan_length(rp, i, in, &s.length) || !ag__rule_steps(rp->c, s.length, s.n_ys))
-        return false;
-    const int64_t n_ys = s.n_ys * s.length;
-    const size_t bytes = (size_t)(i->n_in + i->n_out + n_ys) * sizeof(ag_tensor *);
-    s.args = ag__alloc(rp->c, bytes);
-    if (!s.args)
-        return false;
-    s.next = s.args + i->n_in;
-    s.ys = s.next + i->n_out;
-    memcpy(s.args, in, (size_t)i->n_in * sizeof *in);
-    memset(s.ys, 0, (size_t)n_ys * sizeof *s.ys);
-    for (int j = 0; j < s.n_carry; j++)
-        ag__tensor_ref(s.args[j]);
-    const bool ok =
-        replay_scan_steps(rp, i, in, &s) && replay_scan_stack(rp, i, &s, out + s.n_carry);
-    if (ok)
-        replay_keep(out + s.n_carry, out + s.n_carry, s.n_ys);
-    for (int j = 0; j < s.n_carry; j++)
-        if (ok)
-            out[j] = s.args[j];
-        else
-            ag__tensor_unref(s.args[j]);
-    for (int64_t k = 0; k < n_ys; k++)
-        ag__tensor_unref(s.ys[k]);
-    ag__free(rp->c, s.args, bytes);
-    return ok;
+    return ag__is_tracing(rp->c) ? replay_flow_trace(rp, i, in, out)
+                                 : ag__replay_loop(rp, i, in, out);
 }
 
 /* ---- regions ---- */
@@ -413,11 +325,13 @@ static replay_rule *replay_rule_of(const ag__op *op)
         const ag__op *op;
         replay_rule *rule;
     } rules[] = {
-        { &ag__op_constant, replay_constant }, { &ag__op_assign, replay_assign },
-        { &ag__op_detach, replay_detach },     { &ag__op_group, replay_group },
-        { &ag__op_gradient, replay_gradient }, { &ag__op_jvp, replay_jvp },
-        { &ag__op_cond, replay_branch },       { &ag__op_switch, replay_branch },
-        { &ag__op_while, replay_while },       { &ag__op_scan, replay_scan },
+        { &ag__op_constant, replay_constant },  { &ag__op_assign, replay_assign },
+        { &ag__op_detach, replay_detach },      { &ag__op_group, replay_group },
+        { &ag__op_gradient, replay_gradient },  { &ag__op_jvp, replay_jvp },
+        { &ag__op_cond, replay_branch },        { &ag__op_switch, replay_branch },
+        { &ag__op_while, replay_loop },         { &ag__op_scan, replay_loop },
+        { &ag__op_reshape_like, replay_sizes }, { &ag__op_expand_like, replay_sizes },
+        { &ag__op_cut_like, replay_sizes },
     };
     if (op->infer) /* a row of the table */
         return replay_row;
@@ -472,6 +386,8 @@ static bool replay_inst(ag__replay *rp, int32_t k, ag_tensor **room)
     bool ok = replay_rule_of(i->op)(rp, i, in, out);
     ag__bracket_end(&s);
     const bool made = ok;
+    if (ok && rp->made && i->n_regions)
+        replay_twins(rp, k);
     for (int j = 0; j < i->n_out && made; j++) {
         const int32_t v = i->out + j;
         if (ok && rp->values[v] && rp->s->bridge[v])
@@ -494,11 +410,15 @@ static bool replay_insts(ag__replay *rp)
             room = i->n_in + i->n_out;
     }
     const size_t bytes = (size_t)room * sizeof(ag_tensor *);
+    const bool again = ag__is_tracing(rp->c) && rp->r->graph->traced;
+    const size_t made = again ? (size_t)rp->s->n_insts * sizeof *rp->made : 0;
     ag_tensor **list = ag__alloc(rp->c, bytes);
-    bool ok = list != NULL;
+    rp->made = again ? ag__alloc(rp->c, made) : NULL;
+    bool ok = list && (rp->made || !again);
     for (int32_t k = 0; k < rp->s->n_insts && ok; k++)
         if (rp->s->needed[k])
             ok = replay_inst(rp, k, list);
+    ag__free(rp->c, rp->made, made);
     ag__free(rp->c, list, bytes);
     return ok;
 }
@@ -546,7 +466,7 @@ bool ag__region_call(ag_context *c, const ag__region *r, ag_tensor *const *args,
         memset(values, 0, bytes);
     for (int i = 0; i < r->n_params && values; i++)
         values[r->params[i]] = ag__tensor_ref(args[i]);
-    ag__replay rp = { c, r, &s, values, NULL, tape };
+    ag__replay rp = { c, r, &s, values, NULL, NULL, tape };
     const bool ok = values && ag__replay_run(&rp) && replay_results(&rp, outs);
     for (int v = 0; v < r->n_values && values; v++)
         ag__tensor_unref(values[v]);

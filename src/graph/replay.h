@@ -29,11 +29,14 @@ typedef struct {
     const ag__schedule *s;
     ag_tensor **values; /* of the region, one reference each; NULL: not there */
     ag_tensor **vars;   /* values that are variables: what assignments so far have left; or NULL */
+    int32_t *made;      /* of a traced region: what its instructions became; or NULL */
     bool tape;          /* what comes out will be differentiated */
 } ag__replay;
 
 /* Runs what s says on rp->values, which holds what is given. */
 bool ag__replay_run(ag__replay *rp);
+/* A `while` or `scan` on tensors with data, recorded or traced: replay_loop.c. */
+bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
 /* A region as a function: outs get one reference each. */
 bool ag__region_call(ag_context *c, const ag__region *r, ag_tensor *const *args, ag_tensor **outs,
                      bool tape);

@@ -15,10 +15,14 @@
  *     switch     index, inputs, captured; a region for each branch       -> results
  *     while      variables, captured; regions: body, condition           -> variables
  *     scan       carry, xs, captured; region: body                       -> carry, ys
+ *     reshape_like, expand_like, cut_like   x, other                     -> x
+ *                list: sizes; see ops/op.h and sizes.c
  * What a loop keeps in its list is in ag__loop.
  */
 #ifndef AG_GRAPH_ROWS_H
 #define AG_GRAPH_ROWS_H
+
+#include <string.h>
 
 #include "graph.h"
 
@@ -31,6 +35,8 @@ extern const ag__op ag__op_stand_in; /* computed, given -> given: for intermedia
 /* A row of the table of operations, or of graphs; NULL: there is none. */
 const ag__op *ag__graph_row(const char *name);
 const char *ag__graph_row_name(const ag__op *op); /* by which it is found */
+/* What reshape_like and its kin do: to the innermost scope. */
+ag_tensor *ag__sizes_replay(const ag__inst *i, ag_tensor *x, const ag_tensor *other);
 static inline bool ag__inst_is(const ag__inst *i, const ag__op *op) { return i->op == op; }
 
 enum { AG_ASSIGN, AG_ASSIGN_ADD, AG_ASSIGN_SUB };
@@ -47,5 +53,13 @@ enum {
     AG_FLOW_COUNT, /* the last result is how many iterations there were */
     AG_FLOW_ATTRS
 };
+
+/* A graph keeps as much of its attributes as they say; these have room for the whole list. */
+static inline ag__attrs ag__attrs_of(const ag__inst *i)
+{
+    ag__attrs all = { 0 };
+    memcpy(&all, i->attrs, offsetof(ag__attrs, list) + (size_t)i->attrs->n * sizeof *all.list);
+    return all;
+}
 
 #endif

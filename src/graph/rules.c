@@ -91,7 +91,7 @@ static bool rule_assign(const rule_call *k)
     bool fits = value->ndim == var->ndim;
     for (int d = 0; d < var->ndim && fits; d++)
         fits = value->shape[d] < 0 || value->shape[d] == var->shape[d];
-    rule_set(k->out, ag__value_type(k->r, i->in[0]));
+    rule_set(k->out, ag__value_type(&k->r->values[i->in[0]]));
     return fits || ag_fail(k->c, AG_ERR_SHAPE, "ag_%s: the variable has shape %s, the value %s", op,
                            ag__shape_string(&a, ag__value_shape(var)),
                            ag__shape_string(&b, ag__value_shape(value)));
@@ -101,7 +101,7 @@ static bool rule_detach(const rule_call *k)
 {
     if (k->i->n_in != 1 || k->i->n_out != 1 || k->i->in[0] < 0)
         return rule_malformed(k, "it takes one operand");
-    rule_set(k->out, ag__value_type(k->r, k->i->in[0]));
+    rule_set(k->out, ag__value_type(&k->r->values[k->i->in[0]]));
     return true;
 }
 
@@ -160,12 +160,12 @@ static bool rule_gradient(const rule_call *k)
             return rule_malformed(k, "an output or input is missing");
     for (int j = 0; j < n_outputs; j++) {
         const int32_t at = i->in[n_outputs + j];
-        const ag__type g = at < 0 ? (ag__type){ 0 } : ag__value_type(k->r, at);
-        if (!ag__rule_output(k->c, j, ag__value_type(k->r, i->in[j]), at < 0 ? NULL : &g))
+        const ag__type g = at < 0 ? (ag__type){ 0 } : ag__value_type(&k->r->values[at]);
+        if (!ag__rule_output(k->c, j, ag__value_type(&k->r->values[i->in[j]]), at < 0 ? NULL : &g))
             return false;
     }
     for (int j = 0; j < n; j++) {
-        const ag__type input = ag__value_type(k->r, i->in[2 * n_outputs + j]);
+        const ag__type input = ag__value_type(&k->r->values[i->in[2 * n_outputs + j]]);
         if (!ag__rule_input(k->c, j, input))
             return false;
         rule_set(&k->out[j], input);
@@ -221,7 +221,7 @@ static bool rule_jvp(const rule_call *k)
     }
     for (int j = 0; j < i->n_out; j++) {
         const int32_t v = body->outs[j % body->n_outs];
-        rule_set(&k->out[j], ag__value_type(body, v));
+        rule_set(&k->out[j], ag__value_type(&body->values[v]));
     }
     return true;
 }
@@ -250,7 +250,7 @@ static bool rule_same_result(const rule_call *k, int j)
     ag__shape_text ta, tb;
     ag__region *const *regions = k->i->regions;
     const ag__value *a = ag__region_out(regions[0], j);
-    rule_set(&k->out[j], (ag__type){ (ag_dtype)a->dtype, ag__value_shape(a) });
+    rule_set(&k->out[j], ag__value_type(a));
     for (int n = 1; n < k->i->n_regions; n++) {
         const ag__value *b = ag__region_out(regions[n], j);
         if (a->dtype != b->dtype)
@@ -277,7 +277,7 @@ static bool rule_branches(const rule_call *k)
     if (i->n_in < 1 || i->in[0] < 0 || i->attrs->i[0] < 0 || i->attrs->i[0] > i->n_in - 1 ||
         i->n_regions < 1)
         return rule_malformed(k, "it takes a selector, inputs, and branches");
-    const ag__type pred = ag__value_type(k->r, i->in[0]);
+    const ag__type pred = ag__value_type(&k->r->values[i->in[0]]);
     if (!ag__rule_one(k->c, k->op, cond ? "pred" : "index", pred.shape) ||
         (!cond && !ag__rule_index(k->c, pred.dtype)) ||
         !rule_regions(k, cond ? 2 : i->n_regions, 1, 0, i->n_out))
@@ -312,7 +312,7 @@ static bool rule_variable(const rule_call *k, int j)
         fits = var->shape[d] < 0 || var->shape[d] == init->shape[d];
     if (!fits)
         return rule_malformed(k, "a variable of the regions has another type than its operand");
-    rule_set(&k->out[j], (ag__type){ (ag_dtype)var->dtype, ag__value_shape(var) });
+    rule_set(&k->out[j], ag__value_type(var));
     if (next->dtype != var->dtype)
         return ag_fail(k->c, AG_ERR_DTYPE,
                        "%s: variable %d has dtype %s, but the body gives it dtype %s; they must "
@@ -379,7 +379,7 @@ static bool rule_carry(const rule_call *k, int j)
     ag__shape_text a, b;
     if (!rule_same_type(in, &k->i->regions[0]->values[k->i->regions[0]->params[j]]))
         return rule_malformed(k, "a carry of the body has another type than its operand");
-    rule_set(&k->out[j], ag__value_type(k->r, k->i->in[j]));
+    rule_set(&k->out[j], ag__value_type(&k->r->values[k->i->in[j]]));
     if (out->dtype != in->dtype)
         return ag_fail(k->c, AG_ERR_DTYPE,
                        "ag_scan: scan function carry input and carry output must have equal types, "
@@ -411,7 +411,7 @@ static bool rule_xs(const rule_call *k, int64_t n, int64_t xs, int64_t *length)
 {
     const ag__region *body = k->i->regions[0];
     for (int j = 0; j < xs; j++) {
-        const ag__type x = ag__value_type(k->r, k->i->in[n + j]);
+        const ag__type x = ag__value_type(&k->r->values[k->i->in[n + j]]);
         const ag__value *step = &body->values[body->params[n + j]];
         if (!ag__rule_length(k->c, j, x.shape, length))
             return false;
@@ -448,6 +448,22 @@ static bool rule_scan(const rule_call *k)
     return true;
 }
 
+/* ---- sizes ---- */
+
+static bool rule_sizes(const rule_call *k)
+{
+    const ag__inst *i = k->i;
+    if (i->n_in != 2 || i->n_out != 1 || i->in[0] < 0 || i->in[1] < 0)
+        return rule_malformed(k, "it takes two operands");
+    ag__region *r = (ag__region *)(uintptr_t)k->r; /* symbols count on their graph */
+    ag_tensor *x = ag__symbol_new(r, i->in[0]), *other = x ? ag__symbol_new(r, i->in[1]) : NULL;
+    const ag_ints list = { ag__long_list(i->attrs), i->attrs->n };
+    const bool ok = other && ag__sizes_infer(i->op, x, other, list, k->out);
+    ag__tensor_unref(x);
+    ag__tensor_unref(other);
+    return ok;
+}
+
 /* ---- all ---- */
 
 bool ag__graph_infer(const ag__region *r, const ag__inst *i, ag__geometry *out)
@@ -469,6 +485,9 @@ bool ag__graph_infer(const ag__region *r, const ag__inst *i, ag__geometry *out)
         { &ag__op_switch, "ag_switch", rule_branches },
         { &ag__op_while, "ag_while_loop", rule_while },
         { &ag__op_scan, "ag_scan", rule_scan },
+        { &ag__op_reshape_like, "reshape_like", rule_sizes },
+        { &ag__op_expand_like, "expand_like", rule_sizes },
+        { &ag__op_cut_like, "cut_like", rule_sizes },
     };
     const bool nested = i->op == &ag__op_jvp || i->op == &ag__op_cond || i->op == &ag__op_switch ||
                         i->op == &ag__op_while || i->op == &ag__op_scan;

@@ -24,10 +24,8 @@ bool ag__rule_index(ag_context *c, ag_dtype dtype); /* of a switch */
 bool ag__rule_length(ag_context *c, int i, ag_ints x, int64_t *length);
 /* So many steps, each of which gives `ys` results, can be kept until they are stacked. */
 bool ag__rule_steps(ag_context *c, int64_t length, int64_t ys);
-
-static inline ag__type ag__value_type(const ag__region *r, int32_t v)
-{
-    return (ag__type){ (ag_dtype)r->values[v].dtype, ag__value_shape(&r->values[v]) };
-}
+/* Of reshape_like and its kin, see sizes.c: from types of the operands, which need not be values of r. */
+bool ag__sizes_infer(const ag__op *op, const ag_tensor *x, const ag_tensor *other, ag_ints list,
+                     ag__geometry *out);
 
 #endif

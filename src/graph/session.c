@@ -8,8 +8,6 @@
 
 /* ---- the life of a session ---- */
 
-ag_graph *ag__graph_copy(ag_context *c, const ag_graph *from);
-
 static bool session_check_options(ag_graph *g, const ag_session_options *o)
 {
     if (o->backend == AG_BACKEND_CC)
@@ -52,6 +50,7 @@ ag_session *(ag_session_new)(ag_graph *g, const ag_session_options *options)
 static void session_free_choice(ag_session *s, ag__choice *k)
 {
     ag__schedule_free(&k->schedule, s->c);
+    ag__session_plans_free(s, k);
     ag__free(s->c, k->key, (size_t)(k->n_fetches + k->n_feeds) * sizeof *k->key);
 }
 
@@ -106,12 +105,20 @@ static bool session_vars(ag_session *s)
     ag_tensor **vars = ag__alloc(s->c, (size_t)r->n_values * sizeof *vars);
     if (!vars)
         return false;
+    bool ok = true;
     for (int v = 0; v < r->n_values; v++)
         vars[v] = v < s->n_vars ? s->vars[v] : NULL;
-    for (int k = 0; k < r->n_insts; k++) {
+    for (int k = 0; k < r->n_insts && ok; k++) {
         const ag__inst *i = &r->insts[k];
         if (i->op == &ag__op_variable && i->tensor && i->out >= s->n_vars)
-            vars[i->out] = ag__tensor_ref(i->tensor);
+            ok =
+                (vars[i->out] = ag__contiguous_copy(i->tensor, (ag_dtype)i->tensor->dtype)) != NULL;
+    }
+    for (int v = s->n_vars; v < r->n_values && !ok; v++)
+        ag__tensor_unref(vars[v]);
+    if (!ok) {
+        ag__free(s->c, vars, (size_t)r->n_values * sizeof *vars);
+        return false;
     }
     ag__free(s->c, s->vars, (size_t)s->n_vars * sizeof *vars);
     s->vars = vars;
@@ -391,18 +398,28 @@ static bool session_commit(ag_session *s, const session_request *q, ag_tensor **
     return ok;
 }
 
-/* Step by step; lists[] has room for twice as many tensors as there are values. */
+/* Step by step; assigned[] has room for a tensor for each value. */
 static bool session_interpret(ag_session *s, const session_request *q, const ag__schedule *schedule,
-                              ag_tensor **lists, ag_tensor **results)
+                              ag_tensor **values, ag_tensor **assigned, ag_tensor **results)
 {
-    const ag__region *r = &s->g->main;
-    ag_tensor **values = lists, **assigned = lists + r->n_values;
-    ag__replay rp = { s->c, r, schedule, values, assigned, false };
-    const bool ok = session_give(q, schedule, s, values) && ag__replay_run(&rp) &&
-                    session_commit(s, q, values, assigned, results);
-    for (int v = 0; v < 2 * r->n_values; v++)
-        ag__tensor_unref(lists[v]);
-    return ok;
+    ag__replay rp = { s->c, &s->g->main, schedule, values, assigned, NULL, false };
+    return ag__replay_run(&rp) && session_commit(s, q, values, assigned, results);
+}
+
+static bool session_go(ag_session *s, const session_request *q, ag__choice *choice,
+                       ag_tensor **values, ag_tensor **assigned, ag_tensor **results)
+{
+    if (!session_give(q, &choice->schedule, s, values))
+        return false;
+    if (s->options.backend == AG_BACKEND_INTERPRET)
+        return session_interpret(s, q, &choice->schedule, values, assigned, results);
+    const ag__session_plan *p = ag__session_planned(s, choice, values);
+    if (!p)
+        return false;
+    if (p->plan)
+        return ag__session_plan_run(s, choice, p, values, results);
+    s->stats.interpreted++;
+    return session_interpret(s, q, &choice->schedule, values, assigned, results);
 }
 
 static bool session_run(ag_session *s, const session_request *q, ag_tensor *const *fetches,
@@ -410,13 +427,15 @@ static bool session_run(ag_session *s, const session_request *q, ag_tensor *cons
 {
     if (!session_vars(s) || !session_check(s, q, fetches))
         return false;
-    const ag__choice *choice = session_choice(s, q->key, q->m, q->n);
-    const size_t bytes = 2 * (size_t)s->g->main.n_values * sizeof(ag_tensor *);
+    ag__choice *choice = session_choice(s, q->key, q->m, q->n);
+    const size_t n = (size_t)s->g->main.n_values, bytes = 2 * n * sizeof(ag_tensor *);
     ag_tensor **lists = choice ? ag__alloc(s->c, bytes) : NULL;
     if (!lists)
         return false;
     memset(lists, 0, bytes);
-    const bool ok = session_interpret(s, q, &choice->schedule, lists, results);
+    const bool ok = session_go(s, q, choice, lists, lists + n, results);
+    for (size_t v = 0; v < 2 * n; v++)
+        ag__tensor_unref(lists[v]);
     ag__free(s->c, lists, bytes);
     return ok;
 }

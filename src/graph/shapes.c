@@ -1,10 +1,11 @@
 /*
  * Shapes of results when sizes of operands are not known yet.
  *
- * The rows' `infer` functions take numbers for sizes. So unknown sizes are tried out: twice, with two
- * numbers that hardly occur; what differs between the results is unknown. Where the operands do not fit
- * with these, a size that stands among the operands is tried in their place, as in [-1, 3] + [5, 3], and
- * stays for those dims that need it.
+ * The rows' `infer` functions take numbers for sizes. So unknown sizes are tried out, with numbers that
+ * hardly occur; what differs between the results is unknown. Where the operands do not fit with these,
+ * sizes that stand in the call are tried in their place, as in [-1, 3] + [5, 3], and stay for those dims
+ * that need it. Sizes that must agree are changed together, and each is 1 for once, which may be less
+ * than a part that is cut out.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,22 +14,32 @@
 
 extern const ag__op ag__op_view, ag__op_unsafe_view; /* which take -1 themselves */
 
-enum { SHAPES_MAX = 32, SHAPES_ONE = 1009, SHAPES_OTHER = 1013 };
+enum { SHAPES_ONE = 1009, SHAPES_OTHER = 1013 };
+enum { SHAPES_CANDIDATES = 12, SHAPES_TRIALS = 4096, SHAPES_PAIRS = 32 };
 
-/* Operands whose unknown sizes, `places` of them, stand for something. */
+/* Where an unknown size stands, in a stand-in of an operand. */
+typedef struct {
+    int64_t *size, kept;
+    int from_start, from_end; /* which dimension */
+    int candidate;
+    bool fixed, chosen; /* it must be what it is; it is one of those that change */
+} shapes_place;
+
+/* Operands whose unknown sizes stand for something. */
 typedef struct {
     const ag__call *call;
     ag_tensor **in; /* the call's operands, or stand-ins for them */
-    int64_t *place[SHAPES_MAX];
-    bool fixed[SHAPES_MAX]; /* it must be what it is */
-    int places;
+    shapes_place *places;
+    int n;
+    int64_t candidates[SHAPES_CANDIDATES]; /* SHAPES_ONE and sizes that stand in the call */
+    int n_candidates;
 } shapes_trial;
 
 static void shapes_set(shapes_trial *t, int64_t size)
 {
-    for (int i = 0; i < t->places; i++)
-        if (!t->fixed[i])
-            *t->place[i] = size;
+    for (int i = 0; i < t->n; i++)
+        if (!t->places[i].fixed)
+            *t->places[i].size = size;
 }
 
 static bool shapes_infer(const shapes_trial *t, ag__geometry *out)
@@ -53,34 +64,64 @@ static bool shapes_fits(const shapes_trial *t, ag__geometry *out)
     return ok;
 }
 
-/* Some size of the operands with which they fit. */
+static void shapes_add_candidate(shapes_trial *t, int64_t size)
+{
+    for (int k = 0; k < t->n_candidates; k++)
+        if (t->candidates[k] == size)
+            return;
+    if (size >= 0 && t->n_candidates < SHAPES_CANDIDATES)
+        t->candidates[t->n_candidates++] = size;
+}
+
+static void shapes_find_candidates(shapes_trial *t)
+{
+    const ag__call *call = t->call;
+    shapes_add_candidate(t, SHAPES_ONE);
+    for (int i = 0; i < call->n_in; i++)
+        for (int d = 0; call->in[i] && d < call->in[i]->ndim; d++)
+            shapes_add_candidate(t, call->in[i]->dims[d]);
+    for (int k = 0; k < call->attrs->n && k < AG_MAX_DIMS; k++)
+        shapes_add_candidate(t, call->attrs->list[k]);
+    shapes_add_candidate(t, 1);
+    shapes_add_candidate(t, 0);
+}
+
+/* Counts on to the next choice of a candidate for each place; false when there are no more. */
+static bool shapes_next(shapes_trial *t)
+{
+    int i = 0;
+    while (i < t->n && ++t->places[i].candidate == t->n_candidates)
+        t->places[i++].candidate = 0;
+    for (int k = 0; k < t->n; k++)
+        *t->places[k].size = t->candidates[t->places[k].candidate];
+    return i < t->n;
+}
+
+/* Sizes with which the operands fit: one for all places, or else each its own. */
 static bool shapes_find(shapes_trial *t, ag__geometry *out)
 {
-    shapes_set(t, SHAPES_ONE);
-    if (shapes_fits(t, out))
-        return true;
-    for (int i = 0; i < t->call->n_in; i++) {
-        const ag_tensor *x = t->call->in[i];
-        for (int d = 0; x && d < x->ndim; d++) {
-            if (x->dims[d] < 0)
-                continue;
-            shapes_set(t, x->dims[d]);
-            if (shapes_fits(t, out))
-                return true;
-        }
+    shapes_find_candidates(t);
+    for (int k = 0; k < t->n_candidates; k++) {
+        shapes_set(t, t->candidates[k]);
+        if (shapes_fits(t, out))
+            return true;
     }
+    for (int trial = 0; trial < SHAPES_TRIALS && shapes_next(t); trial++)
+        if (shapes_fits(t, out))
+            return true;
     return false;
 }
 
 /* Which places must be what they are. */
 static void shapes_fix(shapes_trial *t, ag__geometry *out)
 {
-    for (int i = 0; i < t->places; i++) {
-        const int64_t size = *t->place[i];
-        *t->place[i] = SHAPES_ONE;
-        t->fixed[i] = !shapes_fits(t, out);
-        if (t->fixed[i])
-            *t->place[i] = size;
+    for (int i = 0; i < t->n; i++) {
+        shapes_place *p = &t->places[i];
+        const int64_t size = *p->size;
+        *p->size = SHAPES_ONE;
+        p->fixed = !shapes_fits(t, out);
+        if (p->fixed)
+            *p->size = size;
     }
 }
 
@@ -102,17 +143,56 @@ static bool shapes_fail(shapes_trial *t, ag__geometry *out)
     return false;
 }
 
+/* What is another size in `other` is not known. */
+static void shapes_compare(const shapes_trial *t, ag__geometry *out, const ag__geometry *other)
+{
+    for (int j = 0; j < t->call->n_out; j++)
+        for (int d = 0; d < out[j].ndim; d++)
+            if (out[j].shape[d] != other[j].shape[d])
+                out[j].shape[d] = -1;
+}
+
+/* Tries another size in the chosen places, if it fits; none is chosen then. */
+static void shapes_vary(shapes_trial *t, int64_t size, ag__geometry *out, ag__geometry *other)
+{
+    bool any = false;
+    for (int i = 0; i < t->n; i++) {
+        shapes_place *p = &t->places[i];
+        any = any || p->chosen;
+        p->kept = *p->size;
+        *p->size = p->chosen ? size : p->kept;
+        p->chosen = false;
+    }
+    if (any && shapes_fits(t, other))
+        shapes_compare(t, out, other);
+    for (int i = 0; i < t->n; i++)
+        *t->places[i].size = t->places[i].kept;
+}
+
 static bool shapes_merge(shapes_trial *t, ag__geometry *out, ag__geometry *other)
 {
     shapes_set(t, SHAPES_ONE);
     if (!shapes_infer(t, out))
         return false;
-    shapes_set(t, SHAPES_OTHER);
-    const bool both = shapes_fits(t, other);
-    for (int j = 0; j < t->call->n_out; j++)
-        for (int d = 0; d < out[j].ndim; d++)
-            if (both ? out[j].shape[d] != other[j].shape[d] : out[j].shape[d] >= SHAPES_ONE)
-                out[j].shape[d] = -1;
+    for (int i = 0; i < t->n; i++)
+        t->places[i].chosen = !t->places[i].fixed;
+    shapes_vary(t, SHAPES_OTHER, out, other);
+    for (int i = 0; i < t->n; i++) {
+        t->places[i].chosen = true;
+        shapes_vary(t, 1, out, other);
+        for (int k = 0; k < i && t->n <= SHAPES_PAIRS; k++) {
+            t->places[i].chosen = t->places[k].chosen = true;
+            shapes_vary(t, SHAPES_OTHER, out, other);
+        }
+    }
+    for (int d = 0; d < AG_MAX_DIMS; d++) {
+        for (int i = 0; i < t->n; i++)
+            t->places[i].chosen = t->places[i].from_start == d;
+        shapes_vary(t, SHAPES_OTHER, out, other);
+        for (int i = 0; i < t->n; i++)
+            t->places[i].chosen = t->places[i].from_end == d;
+        shapes_vary(t, SHAPES_OTHER, out, other);
+    }
     return true;
 }
 
@@ -137,9 +217,11 @@ static bool shapes_stand_in(shapes_trial *t)
         if (!y)
             return false;
         t->in[i] = y;
-        for (int d = 0; d < y->ndim && t->places < SHAPES_MAX; d++)
+        for (int d = 0; d < y->ndim; d++)
             if (y->dims[d] < 0)
-                t->place[t->places++] = &y->dims[d];
+                t->places[t->n++] = (shapes_place){ .size = &y->dims[d],
+                                                    .from_start = d,
+                                                    .from_end = y->ndim - 1 - d };
     }
     return true;
 }
@@ -147,22 +229,27 @@ static bool shapes_stand_in(shapes_trial *t)
 bool ag__infer_unknown(const ag__call *call, ag__geometry *out)
 {
     const bool sizes_given = call->op == &ag__op_view || call->op == &ag__op_unsafe_view;
-    bool all_known = true;
+    ag_context *c = call->c;
+    size_t unknown = 0;
     for (int i = 0; i < call->n_in; i++)
-        all_known = all_known && (!call->in[i] || call->in[i]->numel >= 0);
-    if (sizes_given || all_known)
+        for (int d = 0; call->in[i] && d < call->in[i]->ndim; d++)
+            unknown += call->in[i]->dims[d] < 0;
+    if (sizes_given || unknown == 0)
         return call->op->infer(call, out);
     const size_t in_bytes = (size_t)call->n_in * sizeof(ag_tensor *);
     const size_t bytes = (size_t)call->n_out * sizeof *out;
-    shapes_trial t = { .call = call, .in = ag__alloc(call->c, in_bytes) };
-    ag__geometry *other = t.in ? ag__alloc(call->c, bytes) : NULL;
+    const size_t place_bytes = unknown * sizeof(shapes_place);
+    shapes_trial t = { .call = call, .in = ag__alloc(c, in_bytes) };
+    ag__geometry *other = t.in ? ag__alloc(c, bytes) : NULL;
+    t.places = other ? ag__alloc(c, place_bytes) : NULL;
     if (t.in)
         memset(t.in, 0, in_bytes);
-    const bool ok = other && shapes_stand_in(&t) && shapes_try(&t, out, other);
+    const bool ok = t.places && shapes_stand_in(&t) && shapes_try(&t, out, other);
     for (int i = 0; t.in && i < call->n_in; i++)
         if (t.in[i] && t.in[i] != call->in[i])
             ag__tensor_unref(t.in[i]);
-    ag__free(call->c, t.in, in_bytes);
-    ag__free(call->c, other, bytes);
+    ag__free(c, t.in, in_bytes);
+    ag__free(c, other, bytes);
+    ag__free(c, t.places, place_bytes);
     return ok;
 }

@@ -7,7 +7,7 @@
 
 enum {
     AG_GRAPH_VERSION = 1,
-    AG_GRAPH_DEPTH = 64,  /* of regions inside each other, in what is read */
+    AG_GRAPH_DEPTH = 64, /* of regions inside each other, in what is read */
     AG_GRAPH_VALUES = 16 /* tensors up to so many elements are written as numbers */
 };
 

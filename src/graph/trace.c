@@ -10,7 +10,7 @@
 static bool trace_params(ag__region *r, const ag__type *params, int n, ag_tensor **in)
 {
     for (int i = 0; i < n; i++) {
-        const int32_t v = ag__region_param(r, params[i].dtype, params[i].shape, false);
+        const int32_t v = ag__region_param(r, params[i].dtype, params[i].shape, params[i].number);
         in[i] = v < 0 ? NULL : ag__give(ag__symbol_new(r, v));
         if (!in[i])
             return false;

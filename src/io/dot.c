@@ -73,6 +73,9 @@ bool ag_write_dot(ag_tensor *t, const char *path)
         return false;
     if (!path)
         return ag_fail(t->c, AG_ERR_VALUE, "ag_write_dot: path is NULL");
+    if (ag__is_symbolic(t))
+        return ag_fail(t->c, AG_ERR_GRAPH,
+                       "ag_write_dot: the tensor is symbolic; ag_graph_write_dot draws its graph");
     ag__pointers nodes = { .c = t->c };
     if (!ag__fresh(t))
         return false;

@@ -340,7 +340,7 @@ static bool npy_write(FILE *f, void *tensor)
 
 bool ag_save_npy(ag_tensor *t, const char *path)
 {
-    if (!t)
+    if (!ag__has_data("ag_save_npy", t))
         return false;
     if (!path)
         return ag_fail(t->c, AG_ERR_VALUE, "ag_save_npy: path is NULL");

@@ -1,7 +1,7 @@
 /*
  * Readings `value kernel` and `gradient kernel` of the operation table: the rows' expressions
  * become loops for float and double by vectors, and for int64_t. The other dtypes are converted to
- * one of these by the block (ops/walk.c).
+ * one of these by the block (ops/operands.c).
  *
  * The loops of float and double are compiled for each instruction set, on x86-64 three; the
  * processor is asked at each call (the compiler keeps the answer). Operations that are rounded

@@ -1,17 +1,18 @@
-/* Reductions and scans for float, double and int64_t: reduce_tpl.h and scan_tpl.h read three times. */
+/* Reductions and scans for float, double and int64_t: the templates read three times. */
 #include "reduce.h"
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "pointwise.h"
 
 enum {
-    REDUCE_COLS = 32, /* lanes side by side */
-    REDUCE_ROWS = 32, /* rows that are added plainly, before pairs are joined */
-    REDUCE_LEAF = REDUCE_ROWS * REDUCE_COLS,
-    REDUCE_SHORT = 2 * REDUCE_COLS, /* shorter lines are added one by one */
-    REDUCE_LEVELS = 60              /* of pairs: enough for 2^63 rows */
+    REDUCE_COLS = AG_LINE_COLS, /* lanes side by side */
+    REDUCE_LEAF = AG_LINE_LEAF,
+    REDUCE_ROWS = REDUCE_LEAF / REDUCE_COLS, /* rows added plainly, before pairs are joined */
+    REDUCE_SHORT = 2 * REDUCE_COLS,          /* shorter lines are added one by one */
+    REDUCE_LEVELS = 60                       /* of pairs: enough for 2^63 rows */
 };
 
 /* ln(e^a + e^b); equal infinities stay what they are. NaN stays NaN. */
@@ -38,6 +39,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define AG__FN(name) reduce_f32_##name
 #define AG__LOOP AG_LOOP_F32
 #include "reduce_tpl.h"
+#include "line_tpl.h"
 #include "scan_tpl.h"
 #undef AG__LOOP
 #undef T
@@ -49,6 +51,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define AG__FN(name) reduce_f64_##name
 #define AG__LOOP AG_LOOP_F64
 #include "reduce_tpl.h"
+#include "line_tpl.h"
 #include "scan_tpl.h"
 #undef AG__LOOP
 #undef T
@@ -69,6 +72,7 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define T int64_t
 #define AG__FN(name) reduce_i64_##name
 #include "reduce_tpl.h"
+#include "line_tpl.h"
 #include "scan_tpl.h"
 #undef T
 #undef AG__FN
@@ -85,6 +89,10 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
 #define SCAN_COMMON(type)                                                                          \
     reduce_##type##_cumsum, reduce_##type##_cumprod, reduce_##type##_cumargmax,                    \
         reduce_##type##_cumargmin
+#define REDUCE_LINE(type)                                                                          \
+    .line_take = reduce_##type##_line_take, .line_close = reduce_##type##_line_close,              \
+    .line_join = reduce_##type##_line_join, .line_end = reduce_##type##_line_end,                  \
+    .row_take = reduce_##type##_row_take
 #define REDUCE_FLOAT(type)                                                                         \
     {                                                                                              \
         .reduce = { REDUCE_COMMON(type),                                                           \
@@ -103,9 +111,9 @@ static double reduce_ratio(double a, double b) { return a == b ? 1 : exp(a - b);
                   reduce_##type##_logcumsumexp,                                                    \
                   reduce_##type##_logcumsumexp_vjp,                                                \
                   reduce_##type##_logcumsumexp_jvp },                                              \
-        .arg_join = reduce_##type##_arg_join, .squares = reduce_##type##_squares,                  \
-        .exps = reduce_##type##_exps, .exps_center = reduce_##type##_exps_center,                  \
-        .exps_end = reduce_##type##_exps_end,                                                      \
+        REDUCE_LINE(type), .arg_join = reduce_##type##_arg_join,                                   \
+        .squares = reduce_##type##_squares, .exps = reduce_##type##_exps,                          \
+        .exps_center = reduce_##type##_exps_center, .exps_end = reduce_##type##_exps_end,          \
         .squares_are_safe = reduce_##type##_squares_are_safe,                                      \
         .squares_end = reduce_##type##_squares_end, .powers = reduce_##type##_powers,              \
         .powers_end = reduce_##type##_powers_end                                                   \
@@ -116,11 +124,13 @@ static const ag__reducers reduce_table[] = {
     REDUCE_FLOAT(f64),
     { .reduce = { REDUCE_COMMON(i64) },
       .scan = { SCAN_COMMON(i64) },
+      REDUCE_LINE(i64),
       .arg_join = reduce_i64_arg_join },
 };
 
 #undef SCAN_COMMON
 #undef REDUCE_COMMON
+#undef REDUCE_LINE
 #undef REDUCE_FLOAT
 
 const ag__reducers *ag__reducers_of(ag_dtype compute)

@@ -61,6 +61,38 @@ enum {
 /* For one of outer: y[k] = the sum of f(x[..][k], center[k]). */
 typedef void ag__about(const void *x, const void *center, void *y, ag__lanes l);
 
+/*
+ * A long line of elements that comes piece by piece, for AG_REDUCE_SUM, PROD, MAX and MIN: its result
+ * has the bits of the reducer's for the whole line. Pieces are multiples of
+ * AG_LINE_COLS elements but for the last of the line; the line has AG_LINE_LEAF at least, and 2^20
+ * at most.
+ *
+ * It may be taken in parts, by several threads: each takes its part and closes it; then the parts are
+ * joined in their order, to a line that takes nothing else, and that is closed in turn. Parts are as
+ * long as each other, but for the last: AG_LINE_LEAF times a power of two. There are none of products.
+ */
+enum { AG_LINE_COLS = 32, AG_LINE_LEAF = 32 * AG_LINE_COLS, AG_LINE_LEVELS = 12 };
+typedef union {
+    float f32[AG_LINE_COLS];
+    double f64[AG_LINE_COLS];
+    int64_t i64[AG_LINE_COLS];
+} ag__line_row;
+typedef struct {
+    int64_t rows; /* taken so far, or parts that were joined */
+    int rest;     /* elements that fill no row, in `end` */
+    ag__line_row first, lanes, end;
+} ag__line_part;
+typedef struct {
+    ag__line_part part;
+    int depth;
+    ag__line_row level[AG_LINE_LEVELS];
+} ag__line;
+static inline void ag__line_begin(ag__line *l)
+{
+    l->part.rows = 0;
+    l->part.rest = l->depth = 0;
+}
+
 typedef struct {
     ag__reducer *reduce[AG_REDUCE_COUNT];
     ag__scanner *scan[AG_SCAN_COUNT];
@@ -68,6 +100,12 @@ typedef struct {
      * `least`, argmin. */
     void (*arg_join)(const void *x, const int64_t *parts, int64_t *y, ag__lanes l, int64_t rows,
                      bool least);
+    void (*line_take)(ag__line *l, int which, const void *x, int64_t n);
+    void (*line_close)(ag__line *l, int which);
+    void (*line_join)(ag__line *l, int which, const ag__line_part *next);
+    void (*line_end)(ag__line *l, int which, void *y); /* of one that was closed */
+    /* AG_REDUCE_SUM, MAX or MIN: to[j] o= x[j] for j < n; from nothing, when x is the first. */
+    void (*row_take)(int which, void *to, const void *x, int64_t n, bool first);
     ag__about *squares, *exps;                                /* (x - center)^2, e^(x - center) */
     void (*exps_center)(void *center, int64_t n);             /* from maxima, in their place */
     void (*exps_end)(void *y, const void *center, int64_t n); /* y = center + ln y */

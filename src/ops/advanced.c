@@ -90,7 +90,7 @@ static bool advanced_fail_shapes(const ag__call *call, const int64_t *counts)
                    advanced_name(call), text);
 }
 
-/* `have` broadcast with sizes; false when they do not fit. */
+/* `have` broadcast with sizes; false when they do not fit. -1: not known yet. */
 static bool advanced_join(ag__geometry *have, ag_ints sizes)
 {
     for (int i = 1; i <= sizes.n; i++) {
@@ -101,16 +101,17 @@ static bool advanced_join(ag__geometry *have, ag_ints sizes)
             continue;
         }
         int64_t *mine = &have->shape[have->ndim - i];
-        if (*mine != size && *mine != 1 && size != 1)
+        if (*mine != size && *mine != 1 && size != 1 && *mine >= 0 && size >= 0)
             return false;
-        *mine = *mine == 1 ? size : *mine;
+        *mine = *mine == 1 || (*mine < 0 && size > 1) ? size : *mine;
     }
     return true;
 }
 
 static bool index_positions_infer(const ag__call *call, ag__geometry *out)
 {
-    int64_t counts[AG_MAX_DIMS + 1]; /* of masks; -1: not a mask */
+    int64_t counts[AG_MAX_DIMS + 1]; /* of masks; -1: not a mask, or one whose count is not known */
+    const int64_t unknown = -1;
     if (!advanced_check(call))
         return false;
     ag__geometry_set(out, AG_I64, (ag_ints){ NULL, 0 });
@@ -118,14 +119,19 @@ static bool index_positions_infer(const ag__call *call, ag__geometry *out)
     for (int i = 1; i < call->n_in; i++) {
         ag_tensor *t = call->in[i];
         counts[i] = -1;
+        if (t && advanced_is_mask(t) && ag__is_symbolic(t)) {
+            fits = fits && advanced_join(out, (ag_ints){ &unknown, 1 });
+            continue;
+        }
         if (t && advanced_is_mask(t) && (counts[i] = ag__mask_count(t, ag__sizes(t))) < 0)
             return false;
         if (t)
             fits = fits &&
                    advanced_join(out, counts[i] < 0 ? ag__sizes(t) : (ag_ints){ &counts[i], 1 });
     }
+    const ag_ints shape = { out->shape, out->ndim };
     return (fits || advanced_fail_shapes(call, counts)) &&
-           ag__check_shape(call->c, "ag_index", (ag_ints){ out->shape, out->ndim }, AG_I64);
+           (ag__shape_numel(shape) < 0 || ag__check_shape(call->c, "ag_index", shape, AG_I64));
 }
 
 /* What index tensor t adds to the positions, as a new i64 tensor: it indexes dimension d, one step of

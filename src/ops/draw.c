@@ -124,14 +124,33 @@ static bool dropout_check(const char *name, const ag_tensor *x, double p)
                    ag_dtype_name((ag_dtype)x->dtype));
 }
 
-/* A factor for each element of x. */
-static ag_tensor *dropout_factors(const ag_tensor *x, double p)
+/* dropout_factors: a factor for each element of x, p being the probability of 0. */
+static bool dropout_infer(const ag__call *call, ag__geometry *out)
 {
-    ag_tensor *t = ag__give(ag__tensor_new(x->c, (ag_dtype)x->dtype, x->ndim, x->dims));
-    const double kept = p < 1 ? 1 / (1 - p) : 0;
-    for (int64_t k = 0; t && k < t->numel; k++)
-        ag__store((ag_dtype)t->dtype, ag__at(t), k, ag__uniform(x->c) < 1 - p ? kept : 0);
-    return t;
+    ag__geometry_set(out, (ag_dtype)call->in[0]->dtype, ag__sizes(call->in[0]));
+    return true;
+}
+
+static bool dropout_kernel(const ag__call *call, ag_tensor *const *out)
+{
+    ag_tensor *t = out[0];
+    const double p = call->attrs->p, kept = p < 1 ? 1 / (1 - p) : 0;
+    for (int64_t k = 0; k < t->numel; k++)
+        ag__store((ag_dtype)t->dtype, ag__at(t), k, ag__uniform(call->c) < 1 - p ? kept : 0);
+    return true;
+}
+
+const ag__op ag__op_dropout_factors = { .name = "dropout",
+                                        .kind = AG_KIND_NODIFF,
+                                        .n_in = 1,
+                                        .n_out = 1,
+                                        .takes_attrs = true,
+                                        .infer = dropout_infer,
+                                        .kernel = dropout_kernel };
+
+static ag_tensor *dropout_factors(ag_tensor *x, double p)
+{
+    return ag__unary(&ag__op_dropout_factors, x, &(ag__attrs){ .p = p });
 }
 
 ag_tensor *ag_dropout(ag_tensor *x, double p, bool training)

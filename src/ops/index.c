@@ -83,6 +83,11 @@ ag_tensor *ag__zeros_beside(const ag_tensor *t, ag_ints shape)
     ag_tensor *zero = ag__tensor_new(t->c, g.dtype, 0, NULL);
     if (zero)
         ag__store(g.dtype, ag__at(zero), 0, 0);
+    if (zero && ag__is_symbolic(t)) {
+        ag_tensor *symbol = ag__symbol_beside(t, zero);
+        ag__tensor_unref(zero);
+        return symbol ? ag_expand(symbol, shape) : NULL;
+    }
     ag_tensor *zeros = zero ? ag__give(ag__tensor_window(zero, &g)) : NULL;
     ag__tensor_unref(zero);
     return zeros;
@@ -374,8 +379,9 @@ static bool one_hot_infer(const ag__call *call, ag__geometry *out)
     if (index->numel == 0 && call->attrs->i[0] <= 0)
         return ag_fail(call->c, AG_ERR_VALUE,
                        "ag_one_hot: Can not infer total number of classes from empty tensor.");
-    const int64_t classes = one_hot_classes(call, index);
-    if (classes < 0)
+    int64_t classes = call->attrs->i[0];
+    const bool unknown = classes == -1 && ag__is_symbolic(index); /* only a run knows */
+    if (classes < 0 && !unknown && (classes = one_hot_classes(call, index)) < 0)
         return false;
     if (index->ndim == AG_MAX_DIMS)
         return ag_fail(call->c, AG_ERR_SHAPE,
@@ -384,13 +390,15 @@ static bool one_hot_infer(const ag__call *call, ag__geometry *out)
                        index->ndim + 1, AG_MAX_DIMS);
     ag__geometry_set(out, AG_I64, ag__sizes(index));
     out->shape[out->ndim++] = classes;
-    return ag__check_shape(call->c, "ag_one_hot", (ag_ints){ out->shape, out->ndim }, AG_I64);
+    return unknown ||
+           ag__check_shape(call->c, "ag_one_hot", (ag_ints){ out->shape, out->ndim }, AG_I64);
 }
 
 static bool one_hot_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const int64_t classes = out[0]->dims[out[0]->ndim - 1];
-    ag_tensor *index = ag__index_ready(call, call->in[0], 0, classes);
+    ag_tensor *index =
+        one_hot_classes(call, call->in[0]) < 0 ? NULL : ag__ready(call->in[0], AG_I64);
     if (!index)
         return false;
     const int64_t *at = (const int64_t *)(const void *)ag__at(index);

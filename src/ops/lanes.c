@@ -16,8 +16,8 @@
 #include "../base/parallel.h"
 #include "../kernels/pointwise.h"
 
-/* Elements of a block that is worth waking a thread for: of sums, and where there are functions. */
-enum { LANES_PART = 1 << 17, LANES_PART_FUNCTIONS = 1 << 14 };
+/* The same where there are functions. */
+enum { LANES_PART_FUNCTIONS = 1 << 14 };
 
 ag__lanes ag__lanes_along(ag_ints shape, int dim)
 {
@@ -156,7 +156,7 @@ static bool lanes_join(ag_context *c, int which, lanes_pass *p, void *parts, voi
 
 bool ag__reduce(ag_context *c, ag_dtype compute, int which, const void *x, void *y, ag__lanes l)
 {
-    const int64_t part = which == AG_REDUCE_LOGSUMEXP ? LANES_PART_FUNCTIONS : LANES_PART;
+    const int64_t part = which == AG_REDUCE_LOGSUMEXP ? LANES_PART_FUNCTIONS : AG_LANES_PART;
     ag__reducer *loop = ag__reducers_of(compute)->reduce[which];
     if (l.outer * l.n * l.inner <= part) {
         loop(x, y, l);
@@ -232,7 +232,7 @@ static void lanes_scan_block(void *arg, int64_t block, int worker)
 void ag__scan(ag_context *c, ag_dtype compute, int which, const void *const *in, void *y,
               ag__lanes l)
 {
-    const int64_t part = which < AG_SCAN_LOGCUMSUMEXP ? LANES_PART : LANES_PART_FUNCTIONS / 16;
+    const int64_t part = which < AG_SCAN_LOGCUMSUMEXP ? AG_LANES_PART : LANES_PART_FUNCTIONS / 16;
     const ag__cut cut = ag__cut_lanes(l, part, false);
     lanes_scan s = { l,
                      &cut,

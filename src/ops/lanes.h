@@ -16,6 +16,8 @@ typedef struct {
     int64_t blocks;
 } ag__cut;
 
+/* Elements of a block of sums that is worth waking a thread for. */
+enum { AG_LANES_PART = 1 << 17 };
 /* Blocks of about `part` elements. Rows are cut only where `rows` says so and there are many;
  * strips are multiples of AG_STRIP. */
 enum { AG_STRIP = 64 };

@@ -354,6 +354,11 @@ static ag_tensor *cross_entropy_compose(ag_tensor *logits, ag_tensor *target,
     if (!loss || smoothing == 0)
         return loss;
     const int64_t classes = x->dims[x->ndim > 1];
+    if (classes < 0)
+        return ag__fail(x->c, AG_ERR_SHAPE,
+                        "ag_cross_entropy: the number of classes, size %d of the logits, must be "
+                        "known in a graph where labels are smoothed",
+                        x->ndim > 1);
     ag_tensor *smooth = cross_entropy_smooth(x, target, o);
     if (!smooth)
         return NULL;

@@ -120,9 +120,11 @@ static bool masked_select_infer(const ag__call *call, ag__geometry *out)
         !ag__check_shape(call->c, "ag_masked_select", (ag_ints){ whole.shape, whole.ndim },
                          (ag_dtype)x->dtype))
         return false;
-    const int64_t n = ag__mask_count(mask, (ag_ints){ whole.shape, whole.ndim });
+    const int64_t n = ag__is_symbolic(mask) /* -1: only a run knows */
+                          ? -1
+                          : ag__mask_count(mask, (ag_ints){ whole.shape, whole.ndim });
     ag__geometry_set(out, (ag_dtype)x->dtype, (ag_ints){ &n, 1 });
-    return n >= 0;
+    return n >= 0 || ag__is_symbolic(mask);
 }
 
 static bool masked_select_kernel(const ag__call *call, ag_tensor *const *out)
@@ -185,7 +187,7 @@ ag_tensor *ag_masked_select(ag_tensor *x, ag_tensor *mask)
 static bool masked_scatter_infer(const ag__call *call, ag__geometry *out)
 {
     const ag_tensor *x = call->in[0], *src = call->in[2];
-    ag_tensor *mask = call->in[1];
+    const ag_tensor *mask = call->in[1];
     if (mask->dtype != AG_BOOL)
         return ag_fail(call->c, AG_ERR_DTYPE,
                        "ag_masked_scatter: masked_scatter_ only supports boolean masks, but got "
@@ -197,23 +199,30 @@ static bool masked_scatter_infer(const ag__call *call, ag__geometry *out)
                        "and %s",
                        ag_dtype_name((ag_dtype)x->dtype), ag_dtype_name((ag_dtype)src->dtype));
     out->dtype = (ag_dtype)x->dtype;
-    if (!ag__broadcast(call->c, "masked_scatter", ag__sizes(x), ag__sizes(mask), out) ||
-        !ag__check_shape(call->c, "ag_masked_scatter", (ag_ints){ out->shape, out->ndim },
-                         out->dtype))
-        return false;
-    const int64_t n = ag__mask_count(mask, (ag_ints){ out->shape, out->ndim });
-    if (n > src->numel)
+    return ag__broadcast(call->c, "masked_scatter", ag__sizes(x), ag__sizes(mask), out) &&
+           ag__check_shape(call->c, "ag_masked_scatter", (ag_ints){ out->shape, out->ndim },
+                           out->dtype);
+}
+
+/* There are elements of src enough. */
+static bool masked_scatter_check(const ag__call *call, ag_tensor *mask)
+{
+    const int64_t n = mask ? ag__mask_count(mask, ag__sizes(mask)) : -1;
+    const int64_t have = call->in[2]->numel;
+    if (n > have)
         return ag_fail(call->c, AG_ERR_SHAPE,
                        "ag_masked_scatter: Number of elements of source < number of ones in mask: "
                        "%lld and %lld",
-                       (long long)src->numel, (long long)n);
+                       (long long)have, (long long)n);
     return n >= 0;
 }
 
 static bool masked_scatter_kernel(const ag__call *call, ag_tensor *const *out)
 {
     ag_tensor *y = out[0], *mask = ag__spread(call->in[1], AG_BOOL, ag__sizes(y));
-    ag_tensor *src = mask ? ag__ready(call->in[2], (ag_dtype)y->dtype) : NULL;
+    ag_tensor *src = masked_scatter_check(call, mask)
+                         ? ag__ready(call->in[2], (ag_dtype)y->dtype)
+                         : NULL;
     if (src) {
         const size_t size = ag__itemsize((ag_dtype)y->dtype);
         const char *on = ag__at(mask), *from = ag__at(src);

@@ -171,7 +171,9 @@ static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_
         job.scratch = ag__gemm_scratch(ag__itemsize(job.compute), job.rows, b->cols, a->cols);
     job.scratch = (job.scratch + 63) / 64 * 64;
     const int64_t blocks = (a->n + job.group - 1) / job.group * job.slices;
-    const size_t bytes = job.scratch * (size_t)ag__parallel_workers(y->c, blocks);
+    size_t bytes = job.scratch * (size_t)ag__parallel_workers(y->c, blocks);
+    if (bytes && bytes <= AG_SMALL_MAX) /* small blocks are not aligned enough for vectors */
+        bytes = AG_SMALL_MAX + 1;
     if (bytes && !(job.pack = ag__alloc(y->c, bytes)))
         return false;
     ag__parallel(y->c, blocks, matmul_block, &job);
@@ -540,7 +542,7 @@ static bool matmul_check(ag_tensor *a, ag_tensor *b)
             "and %dD",
             a->ndim, b->ndim);
     const int64_t inner_a = a->dims[a->ndim - 1], inner_b = b->dims[b->ndim > 1 ? b->ndim - 2 : 0];
-    if (inner_a == inner_b)
+    if (inner_a == inner_b || inner_a < 0 || inner_b < 0)
         return matmul_check_dtypes(a->c, "matmul", a, b);
     if (a->ndim == 1 && b->ndim == 1)
         return ag_fail(
@@ -548,7 +550,7 @@ static bool matmul_check(ag_tensor *a, ag_tensor *b)
             "ag_matmul: inconsistent tensor size, expected tensor [%lld] and src [%lld] to "
             "have the same number of elements",
             (long long)inner_a, (long long)inner_b);
-    const int64_t rows = inner_a ? a->numel / inner_a : 0;
+    const int64_t rows = a->numel < 0 ? -1 : inner_a ? a->numel / inner_a : 0;
     const int64_t cols = b->ndim > 1 ? b->dims[b->ndim - 1] : 1;
     return ag_fail(
         a->c, AG_ERR_SHAPE,
@@ -558,40 +560,74 @@ static bool matmul_check(ag_tensor *a, ag_tensor *b)
         ag__shape_string(&ta, ag__sizes(a)), ag__shape_string(&tb, ag__sizes(b)));
 }
 
+/* y, which was made for it, with other sizes, of which some may be those of `like`. */
+static ag_tensor *matmul_shaped(ag_tensor *y, ag_ints shape, ag_tensor *like)
+{
+    return like->numel < 0 ? ag__reshape_like(y, shape, like) : ag__unsafe_view(y, shape);
+}
+
 /* big, of 3 or more dimensions, times a matrix or vector: its batches become rows. */
 static ag_tensor *matmul_fold(ag_tensor *big, ag_tensor *small)
 {
     int n = big ? big->ndim : 0;
     if (n == 0 || !small)
         return NULL;
-    int64_t shape[AG_MAX_DIMS], rows = 1;
-    for (int i = 0; i < n - 1; i++) {
-        shape[i] = big->dims[i];
-        rows *= shape[i];
-    }
-    ag_tensor *flat = ag_reshape(big, AG_SHAPE(rows, big->dims[n - 1]));
-    if (small->ndim == 1)
-        return ag__unsafe_view(ag_mv(flat, small), (ag_ints){ shape, n - 1 });
-    shape[n - 1] = small->dims[1];
-    return ag__unsafe_view(ag_mm(flat, small), (ag_ints){ shape, n });
+    int64_t shape[AG_MAX_DIMS];
+    for (int i = 0; i < n - 1; i++)
+        shape[i] = big->dims[i] < 0 ? AG_SIZE_OF_OTHER(i) : big->dims[i];
+    ag_tensor *flat = ag_reshape(
+        big, AG_SHAPE(ag__sizes_or_same(big, 0, n - 2), ag__size_or_same(big, n - 1)));
+    ag_tensor *y = small->ndim == 1 ? ag_mv(flat, small) : ag_mm(flat, small);
+    if (y && small->ndim == 2)
+        shape[n - 1] = ag__size_or_same(y, 1);
+    return y ? matmul_shaped(y, (ag_ints){ shape, n - 2 + small->ndim }, big) : NULL;
 }
 
-/* t, of at least 2 dimensions, with its batch dimensions expanded to `batch` and joined. */
-static ag_tensor *matmul_batched(ag_tensor *t, const ag__geometry *batch)
+/* Batch dimension i of t when there are n of them. */
+static int64_t matmul_batch_size(const ag_tensor *t, int n, int i)
+{
+    const int k = i - (n - (t->ndim - 2));
+    return k < 0 ? 1 : t->dims[k];
+}
+
+/* t, of at least 2 dimensions, with its n batch dimensions expanded to those of `other` as well. */
+static ag_tensor *matmul_expanded(ag_tensor *t, ag_tensor *other, int n)
 {
     int64_t shape[AG_MAX_DIMS];
-    if (!t)
-        return NULL;
-    const int n = batch->ndim;
-    int64_t count = 1;
     for (int i = 0; i < n; i++) {
-        shape[i] = batch->shape[i];
-        count *= shape[i];
+        const int64_t mine = matmul_batch_size(t, n, i), theirs = matmul_batch_size(other, n, i);
+        shape[i] = mine == 1 || (theirs >= 0 && theirs != 1) ? theirs : mine;
+        if (shape[i] < 0)
+            shape[i] = theirs < 0 ? AG_SIZE_OF_OTHER(i - n + other->ndim - 2) : -1;
     }
-    shape[n] = t->dims[t->ndim - 2];
-    shape[n + 1] = t->dims[t->ndim - 1];
-    return ag_reshape(ag_expand(t, (ag_ints){ shape, n + 2 }),
-                      AG_SHAPE(count, shape[n], shape[n + 1]));
+    for (int i = n; i < n + 2; i++)
+        shape[i] = t->dims[t->ndim - 2 + i - n];
+    const ag_ints sizes = { shape, n + 2 };
+    return t->numel < 0 || other->numel < 0 ? ag__expand_like(t, sizes, other)
+                                            : ag_expand(t, sizes);
+}
+
+/* Batches are joined. */
+static ag_tensor *matmul_joined(ag_tensor *t, int n)
+{
+    return t ? ag_reshape(t, AG_SHAPE(ag__sizes_or_same(t, 0, n - 1), ag__size_or_same(t, n),
+                                      ag__size_or_same(t, n + 1)))
+             : NULL;
+}
+
+/* Whether the batch dimensions fit each other, as far as they are known. */
+static bool matmul_batches_fit(ag_tensor *a, ag_tensor *b, int n)
+{
+    ag__geometry batch;
+    bool unknown = false, fits = true;
+    for (int i = 0; i < n; i++) {
+        const int64_t sa = matmul_batch_size(a, n, i), sb = matmul_batch_size(b, n, i);
+        unknown = unknown || sa < 0 || sb < 0;
+        fits = fits && (sa == sb || sa == 1 || sb == 1 || sa < 0 || sb < 0);
+    }
+    return (unknown && fits) ||
+           ag__broadcast(a->c, "matmul", (ag_ints){ a->dims, a->ndim - 2 },
+                         (ag_ints){ b->dims, b->ndim - 2 }, &batch);
 }
 
 static ag_tensor *matmul_broadcast(ag_tensor *a, ag_tensor *b)
@@ -599,19 +635,24 @@ static ag_tensor *matmul_broadcast(ag_tensor *a, ag_tensor *b)
     const bool row = a->ndim == 1, col = b->ndim == 1;
     a = row ? ag_unsqueeze(a, 0) : a;
     b = col ? ag_unsqueeze(b, 1) : b;
-    ag__geometry batch;
-    if (!a || !b ||
-        !ag__broadcast(a->c, "matmul", (ag_ints){ a->dims, a->ndim - 2 },
-                       (ag_ints){ b->dims, b->ndim - 2 }, &batch))
+    if (!a || !b)
         return NULL;
-    const int64_t rows = a->dims[a->ndim - 2], cols = b->dims[b->ndim - 1];
-    int n = batch.ndim;
-    ag_tensor *y = ag_bmm(matmul_batched(a, &batch), matmul_batched(b, &batch));
+    int n = (a->ndim > b->ndim ? a->ndim : b->ndim) - 2;
+    if (!matmul_batches_fit(a, b, n))
+        return NULL;
+    ag_tensor *wide = matmul_expanded(a, b, n), *deep = wide ? matmul_expanded(b, a, n) : NULL;
+    ag_tensor *left = deep ? matmul_joined(wide, n) : NULL;
+    ag_tensor *y = left ? ag_bmm(left, matmul_joined(deep, n)) : NULL;
+    if (!y)
+        return NULL;
+    int64_t shape[AG_MAX_DIMS];
+    for (int i = 0; i < n; i++)
+        shape[i] = wide->dims[i] < 0 ? AG_SIZE_OF_OTHER(i) : wide->dims[i];
     if (!row)
-        batch.shape[n++] = rows;
+        shape[n++] = ag__size_or_same(y, 1);
     if (!col)
-        batch.shape[n++] = cols;
-    return ag__unsafe_view(y, (ag_ints){ batch.shape, n });
+        shape[n++] = ag__size_or_same(y, 2);
+    return matmul_shaped(y, (ag_ints){ shape, n }, wide);
 }
 
 static ag_tensor *matmul_compose(ag_tensor *a, ag_tensor *b)
@@ -623,7 +664,8 @@ static ag_tensor *matmul_compose(ag_tensor *a, ag_tensor *b)
     if (b->ndim >= 3 && a->ndim == 1)
         return matmul_fold(ag_transpose(b, -1, -2), a);
     /* Folding keeps a's gradient from being summed out of a batch of copies. */
-    if (b->ndim >= 3 && a->ndim == 2 && ag__wants_grad(a) && a->c->grad_enabled)
+    if (b->ndim >= 3 && a->ndim == 2 &&
+        (ag__is_symbolic(a) || (ag__wants_grad(a) && a->c->grad_enabled)))
         return ag_transpose(matmul_fold(ag_transpose(b, -1, -2), ag_t(a)), -1, -2);
     return matmul_broadcast(a, b);
 }

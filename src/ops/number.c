@@ -51,10 +51,7 @@ ag_tensor *ag__number_beside(const ag_tensor *t, double value, ag_dtype otherwis
 
 ag_tensor *ag__number(const ag_tensor *t, double value)
 {
-    ag_tensor *number = t ? ag__number_beside(t, value, AG_F64) : NULL;
-    ag__lend(number); /* which may be in a scope already, for somebody else */
-    ag__tensor_unref(number);
-    return number;
+    return t ? ag__settle(ag__number_beside(t, value, AG_F64)) : NULL;
 }
 
 void ag__context_release_numbers(ag_context *c)

@@ -98,8 +98,9 @@ static bool op_run(const ag__call *call, ag__geometry *geometry, ag_tensor **out
 /* One of the operands is symbolic. Where a graph is traced to be differentiated, its values have nodes. */
 static bool op_record(const ag__call *call, ag_tensor **out)
 {
-    bool graph;
-    if (!op_wants_graph(call, &graph) || !ag__record(call, out))
+    bool graph = false;
+    const bool traced = !ag__any_recorded(call->in, call->n_in);
+    if ((traced && !op_wants_graph(call, &graph)) || !ag__record(call, out))
         return false;
     if (!graph || ag__node_attach(call, out))
         return true;

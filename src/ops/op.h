@@ -116,9 +116,22 @@ const char *ag__op_operand_name(const ag__op *op, int input);
 
 /* Set by the layer of graphs: makes a call, of which an operand is symbolic, part of its graph. */
 bool ag__record(const ag__call *call, ag_tensor **out);
-/* In the sizes of a reshape: that of dimension d of the operand, which a graph may not know yet. */
+/* In the sizes of a reshape: that of dimension d of the operand, which a graph may not know yet; the
+ * product of those of dimensions a to b. */
 #define AG_SIZE_OF(d) (INT64_MIN / 2 + 1000 + (d))
-int64_t ag__size_or_same(const ag_tensor *x, int d); /* x's size where it is known, or that */
+#define AG_SIZES_OF(a, b) AG_SIZE_OF(AG_MAX_DIMS * ((a) + 1) + (b))
+int64_t ag__size_or_same(const ag_tensor *x, int d); /* x's size where it is known, or AG_SIZE_OF */
+int64_t ag__sizes_or_same(const ag_tensor *x, int a, int b);
+/* What a size means for x; -1 when it is not known. Others stay. */
+int64_t ag__size_meant(const ag_tensor *x, int64_t size);
+
+/* Set by the layer of graphs, for symbolic operands of unknown sizes (graph/sizes.c): x reshaped, where
+ * AG_SIZE_OF_OTHER(d) is the size of dimension d of `other`; expanded, where that means a size which x's own
+ * broadcasts with; cut off where `other`, of as many dimensions, is smaller. */
+#define AG_SIZE_OF_OTHER(d) AG_SIZE_OF(AG_MAX_DIMS * (AG_MAX_DIMS + 1) + (d))
+ag_tensor *ag__reshape_like(ag_tensor *x, ag_ints shape, ag_tensor *other);
+ag_tensor *ag__expand_like(ag_tensor *x, ag_ints shape, ag_tensor *other);
+ag_tensor *ag__cut_like(ag_tensor *x, ag_tensor *other);
 /* Runs a call; out[j] are new tensors with one reference that belong to no scope. */
 bool ag__run(const ag__op *op, ag_tensor *const *in, int n_in, const ag__attrs *attrs,
              ag_tensor **out);

@@ -193,6 +193,11 @@ bool ag__pointwise_infer(const ag__call *call, ag__geometry *out)
 
 /* ---- values ---- */
 
+ag_dtype ag__pointwise_compute(const ag__call *call, ag_dtype result)
+{
+    return pointwise_compute(call->op->pointwise->predicate ? pointwise_dtype(call) : result);
+}
+
 /* Rows that keep integers are arithmetic. */
 static int64_t pointwise_part(const ag__pointwise *row)
 {
@@ -214,6 +219,24 @@ static bool pointwise_one(ag__loop *loop, const ag_tensor *out, const ag_tensor 
     return true;
 }
 
+/* Integer division has no infinity to give. */
+static bool pointwise_check_divisor(const ag__call *call)
+{
+    const int row = call->op->pointwise->index;
+    if (row != AG_OP_fmod && row != AG_OP_remainder)
+        return true;
+    ag_tensor *flat = ag__ready(call->in[1], (ag_dtype)call->in[1]->dtype);
+    if (!flat)
+        return false;
+    bool zero = false;
+    for (int64_t i = 0; i < flat->numel && !zero; i++)
+        zero = ag__load_int((ag_dtype)flat->dtype, ag__at(flat), i) == 0;
+    ag__tensor_unref(flat);
+    return !zero ||
+           ag_fail(call->c, AG_ERR_VALUE, "ag_%s: ZeroDivisionError: b holds an integer 0",
+                   call->op->name);
+}
+
 bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
 {
     const ag__pointwise *row = call->op->pointwise;
@@ -227,14 +250,15 @@ bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)
         pointwise_one(loops->value[out[0]->dtype == AG_F64], out[0],
                       (const ag_tensor *const *)call->in, call->n_in, call->attrs))
         return true;
-    const ag_dtype compute =
-        pointwise_compute(row->predicate ? pointwise_dtype(call) : (ag_dtype)out[0]->dtype);
+    const ag_dtype compute = ag__pointwise_compute(call, (ag_dtype)out[0]->dtype);
     const int type = pointwise_loop_type(compute);
+    if (type == AG_LOOP_I64 && !pointwise_check_divisor(call))
+        return false;
     ag__walk w;
     ag__walk_init(&w, loops->value[type], set->lanes[type], compute,
                   row->predicate ? AG_BOOL : compute, out[0], call->attrs, pointwise_part(row));
     for (int i = 0; i < call->n_in; i++)
-        ag__walk_add(&w, call->in[i], compute);
+        ag__walk_add(&w, call->in[i]);
     ag__walk_run(&w, call->c);
     return true;
 }
@@ -271,7 +295,7 @@ static ag_tensor *pointwise_fused(const ag__rule *r, int k)
     ag__walk w;
     ag__walk_init(&w, loop, set->lanes[type], compute, compute, out, r->attrs, pointwise_part(row));
     for (int i = 0; i < 5; i++)
-        ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL, compute);
+        ag__walk_add(&w, i == 0 || row->needs[k] & 1u << (i - 1) ? in[i] : NULL);
     ag__walk_run(&w, r->c);
     return out;
 }

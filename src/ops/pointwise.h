@@ -20,6 +20,8 @@ typedef struct ag__pointwise {
 
 bool ag__pointwise_infer(const ag__call *call, ag__geometry *out);
 bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out);
+/* What the loop of a call with a result of this dtype works in: AG_F32, AG_F64 or AG_I64. */
+ag_dtype ag__pointwise_compute(const ag__call *call, ag_dtype result);
 unsigned ag__pointwise_needs(const ag__op *op, unsigned wanted);
 bool ag__pointwise_vjp(ag__rule *r);
 /* The tangent of the result for tangents of the operands (NULL is zero): the gradients' expressions

@@ -105,36 +105,20 @@ ag_tensor *ag__polygamma_of(ag_tensor *n, ag_tensor *x)
     return n && x ? ag_polygamma((int)ag__load((ag_dtype)n->dtype, ag__at(n), 0), x) : NULL;
 }
 
-/* Integer division has no infinity to give. */
-static bool api_divisor_ok(const char *op, const ag_tensor *a, ag_tensor *b)
-{
-    if (!a || !b || a->c != b->c || ag__is_float(ag__promote(a, b)))
-        return true;
-    ag_tensor *flat = ag__ready(b, (ag_dtype)b->dtype);
-    if (!flat)
-        return false;
-    bool zero = false;
-    for (int64_t i = 0; i < flat->numel && !zero; i++)
-        zero = ag__load_int((ag_dtype)flat->dtype, ag__at(flat), i) == 0;
-    ag__tensor_unref(flat);
-    return !zero || ag_fail(b->c, AG_ERR_VALUE, "%s: ZeroDivisionError: b holds an integer 0", op);
-}
-
 ag_tensor *(ag_fmod)(ag_tensor *a, ag_tensor *b)
 {
-    return api_divisor_ok("ag_fmod", a, b) ? ag__binary(ag__ops[AG_OP_fmod], a, b, NULL) : NULL;
+    return ag__binary(ag__ops[AG_OP_fmod], a, b, NULL);
 }
 
 ag_tensor *(ag_remainder)(ag_tensor *a, ag_tensor *b)
 {
-    return api_divisor_ok("ag_remainder", a, b) ? ag__binary(ag__ops[AG_OP_remainder], a, b, NULL)
-                                                : NULL;
+    return ag__binary(ag__ops[AG_OP_remainder], a, b, NULL);
 }
 
 ag_tensor *(ag_pow)(ag_tensor *a, ag_tensor *b)
 {
     if (a && b && !ag__is_float(ag__promote(a, b)) && b->flags & AG_T_NUMBER &&
-        ag__load((ag_dtype)b->dtype, ag__at(b), 0) < 0)
+        !ag__is_symbolic(b) && ag__load((ag_dtype)b->dtype, ag__at(b), 0) < 0)
         return ag__fail(a->c, AG_ERR_VALUE,
                         "ag_pow: Integers to negative integer powers are not allowed.");
     return ag__binary(ag__ops[AG_OP_pow], a, b, NULL);

@@ -293,14 +293,16 @@ const ag__op ag__op_scatter_add = { .name = "scatter_add",
                                     .vjp = scatter_add_vjp };
 
 /* Only as much of src is read as there is index; a part of it becomes the operand then. */
-static ag_tensor *scatter_part(ag_tensor *src, const ag_tensor *index)
+static ag_tensor *scatter_part(ag_tensor *src, ag_tensor *index)
 {
     if (!src || !index || index->numel == 0)
         return src;
-    if (src->ndim == 1 && index->ndim == 0 && src->dims[0] > 1)
+    if (src->ndim == 1 && index->ndim == 0 && src->dims[0] != 1)
         return ag_slice(src, 0, 0, 1, 1);
     if (src->ndim != index->ndim)
         return src;
+    if (src->numel < 0 || index->numel < 0)
+        return ag__same_shape(ag__sizes(src), ag__sizes(index)) ? src : ag__cut_like(src, index);
     for (int i = 0; i < index->ndim && src; i++)
         if (src->dims[i] > index->dims[i])
             src = ag_slice(src, i, 0, index->dims[i], 1);

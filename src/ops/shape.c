@@ -52,14 +52,23 @@ int64_t ag__size_or_same(const ag_tensor *x, int d)
     return x->dims[d] < 0 ? AG_SIZE_OF(d) : x->dims[d];
 }
 
-/* ---- view and reshape ---- */
-
-/* A size in a graph may be that of a dimension of x: see AG_SIZE_OF. */
-static int64_t view_size(const ag_tensor *x, int64_t size)
+int64_t ag__sizes_or_same(const ag_tensor *x, int a, int b)
 {
-    const bool same = size >= AG_SIZE_OF(0) && size < AG_SIZE_OF(x->ndim);
-    return same ? x->dims[size - AG_SIZE_OF(0)] : size;
+    const int64_t n = ag__shape_numel((ag_ints){ x->dims + a, b - a + 1 });
+    return n < 0 ? AG_SIZES_OF(a, b) : n;
 }
+
+int64_t ag__size_meant(const ag_tensor *x, int64_t size)
+{
+    if (size >= 0)
+        return size;
+    const int64_t d = size - AG_SIZE_OF(0), a = d / AG_MAX_DIMS - 1, b = d % AG_MAX_DIMS;
+    if (d < 0 || (a < 0 ? d : b) >= x->ndim || a > b)
+        return size;
+    return a < 0 ? x->dims[d] : ag__shape_numel((ag_ints){ x->dims + a, (int)(b - a) + 1 });
+}
+
+/* ---- view and reshape ---- */
 
 /* In a graph, for x with unknown sizes: what `wanted` says is taken, -1 is unknown. */
 static bool view_unknown(const ag_tensor *x, ag_ints wanted, ag__geometry *out)
@@ -69,7 +78,7 @@ static bool view_unknown(const ag_tensor *x, ag_ints wanted, ag__geometry *out)
     bool counts = true;
     ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
     for (int i = 0; i < wanted.n; i++) {
-        const int64_t size = out->shape[i] = view_size(x, wanted.data[i]);
+        const int64_t size = out->shape[i] = ag__size_meant(x, wanted.data[i]);
         if (size < -1)
             return ag_fail(x->c, AG_ERR_SHAPE,
                            "ag_reshape: invalid shape dimension %lld at index %d of shape %s",
@@ -104,7 +113,7 @@ static bool view_resolve(const ag_tensor *x, const char *name, ag_ints wanted, a
     bool fits = true, zero = false;
     ag__geometry_set(out, (ag_dtype)x->dtype, wanted);
     for (int i = 0; i < wanted.n; i++) {
-        const int64_t size = out->shape[i] = view_size(x, wanted.data[i]);
+        const int64_t size = out->shape[i] = ag__size_meant(x, wanted.data[i]);
         if (size < -1)
             return ag_fail(x->c, AG_ERR_SHAPE,
                            "ag_%s: invalid shape dimension %lld at index %d of "
@@ -217,11 +226,9 @@ ag_tensor *ag_reshape(ag_tensor *x, ag_ints shape)
     ag__geometry g;
     if (!view_list(x, "reshape", shape, &a))
         return NULL;
-    if (ag__is_symbolic(x))
-        return ag__unary(&ag__op_view, x, &a);
-    if (!view_resolve(x, "reshape", shape, &g))
+    if (x->numel >= 0 && !view_resolve(x, "reshape", shape, &g))
         return NULL;
-    if (view_strides(x, &g))
+    if (ag__is_symbolic(x) || view_strides(x, &g))
         return ag__unary(&ag__op_view, x, &a);
     ag_scope s;
     ag__bracket_begin(&s, x->c);
@@ -246,12 +253,9 @@ ag_tensor *ag_flatten(ag_tensor *x, int start, int end)
     if (a == b)
         return ag__lend(x);
     int64_t shape[AG_MAX_DIMS];
-    for (int i = 0; i <= a; i++)
+    for (int i = 0; i < a; i++)
         shape[i] = ag__size_or_same(x, i);
-    for (int i = a + 1; i <= b; i++)
-        shape[a] *= x->dims[i];
-    for (int i = a; i <= b; i++)
-        shape[a] = x->dims[i] < 0 ? -1 : shape[a];
+    shape[a] = ag__sizes_or_same(x, a, b);
     for (int i = b + 1; i < x->ndim; i++)
         shape[a + i - b] = ag__size_or_same(x, i);
     return ag_reshape(x, (ag_ints){ shape, x->ndim - (b - a) });
@@ -492,6 +496,12 @@ const ag__op ag__op_unsqueeze = { .name = "unsqueeze",
 
 ag_tensor *ag_squeeze(ag_tensor *x, int dim)
 {
+    const int d = x && x->numel < 0 ? ag__op_dim(x->c, "squeeze", dim, x->ndim) : -1;
+    if (d >= 0 && x->dims[d] < 0)
+        return ag__fail(x->c, AG_ERR_SHAPE,
+                        "ag_squeeze: the size of dimension %d must be known in a graph, since it "
+                        "decides how many dimensions there are; ag_select takes one out",
+                        d);
     return ag__unary(&ag__op_squeeze, x, &(ag__attrs){ .i = { dim } });
 }
 ag_tensor *ag_unsqueeze(ag_tensor *x, int dim)
@@ -499,7 +509,8 @@ ag_tensor *ag_unsqueeze(ag_tensor *x, int dim)
     return ag__unary(&ag__op_unsqueeze, x, &(ag__attrs){ .i = { dim } });
 }
 
-/* ---- parts: i[0] is the dimension, i[1] the start or index, i[2] the stop, i[3] the step ---- */
+/* ---- parts: i[0] is the dimension, i[1] the start or index, i[2] the stop, i[3] the step; where p is
+ *      not 0, the part has p - 1 elements, or it is an error ---- */
 
 /* Checks the part that attrs name of t and turns g, the geometry of t, into that of the part. */
 static bool part_select(ag_context *c, const ag__attrs *a, ag__geometry *g)
@@ -526,6 +537,23 @@ static int64_t part_clamp(int64_t i, int64_t lo, int64_t hi)
     return i < lo ? lo : i > hi ? hi : i;
 }
 
+static bool part_check_narrow(ag_context *c, int64_t size, int64_t start, int64_t length)
+{
+    if (length < 0)
+        return ag_fail(c, AG_ERR_VALUE, "ag_narrow: length must be non-negative.");
+    if (start < -size || start > size)
+        return ag_fail(
+            c, AG_ERR_INDEX,
+            "ag_narrow: start out of range (expected to be in range of [%lld, %lld], but "
+            "got %lld)",
+            (long long)-size, (long long)size, (long long)start);
+    start = start < 0 ? start + size : start;
+    return length <= size - start ||
+           ag_fail(c, AG_ERR_VALUE,
+                   "ag_narrow: start (%lld) + length (%lld) exceeds dimension size (%lld).",
+                   (long long)start, (long long)length, (long long)size);
+}
+
 static bool part_slice(ag_context *c, const ag__attrs *a, ag__geometry *g)
 {
     const int64_t step = a->i[3];
@@ -543,7 +571,7 @@ static bool part_slice(ag_context *c, const ag__attrs *a, ag__geometry *g)
     g->offset += start * g->strides[d];
     g->shape[d] = (stop - start) / step + ((stop - start) % step != 0);
     g->strides[d] = g->shape[d] > 1 ? g->strides[d] * step : g->strides[d];
-    return true;
+    return a->p == 0 || part_check_narrow(c, size, a->i[1], (int64_t)a->p - 1);
 }
 
 static bool select_infer(const ag__call *call, ag__geometry *out)
@@ -694,18 +722,13 @@ ag_tensor *ag_narrow(ag_tensor *x, int dim, int64_t start, int64_t length)
     if (d < 0)
         return NULL;
     const int64_t size = x->dims[d];
-    if (length < 0)
-        return ag__fail(x->c, AG_ERR_VALUE, "ag_narrow: length must be non-negative.");
-    if (start < -size || start > size)
-        return ag__fail(
-            x->c, AG_ERR_INDEX,
-            "ag_narrow: start out of range (expected to be in range of [%lld, %lld], but "
-            "got %lld)",
-            (long long)-size, (long long)size, (long long)start);
+    if (size < 0 && length >= 0 && length < INT64_MAX / 2) { /* it can be told all the same */
+        const int64_t stop = start < 0 && start + length == 0 ? INT64_MAX : start + length;
+        return ag__unary(&ag__op_slice, x,
+                         &(ag__attrs){ .p = (double)length + 1, .i = { d, start, stop, 1 } });
+    }
+    if (!part_check_narrow(x->c, size, start, length))
+        return NULL;
     start = start < 0 ? start + size : start;
-    if (length > size - start)
-        return ag__fail(x->c, AG_ERR_VALUE,
-                        "ag_narrow: start (%lld) + length (%lld) exceeds dimension size (%lld).",
-                        (long long)start, (long long)length, (long long)size);
     return ag_slice(x, d, start, start + length, 1);
 }

@@ -133,7 +133,7 @@ static int split_dim(const char *name, ag_tensor *x, int dim)
         if (d < 0 || x->dims[d] >= 0)
             return d;
         ag__fail(x->c, AG_ERR_SHAPE,
-                 "ag_%s: the size of dimension %d is not known before the graph runs, and so how "
+                 "ag_%s: the size of dimension %d must be known in a graph, since it decides how "
                  "many results there are",
                  name, d);
         return -1;

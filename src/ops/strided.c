@@ -185,8 +185,8 @@ static bool as_strided_check(const ag__call *call)
     return ag__attrs_fit(call, fit);
 }
 
-/* How many bytes the view may lie over: what a graph has not computed yet will be contiguous. */
-static int64_t as_strided_room(const ag_tensor *x)
+/* What there is to address. The operand of a rule in a graph is dense. */
+static int64_t as_strided_bytes(const ag_tensor *x)
 {
     return ag__is_symbolic(x) ? x->numel * (int64_t)ag__itemsize((ag_dtype)x->dtype)
                               : (int64_t)x->storage->bytes;
@@ -224,14 +224,14 @@ static bool as_strided_infer(const ag__call *call, ag__geometry *out)
             ag__shape_string(&sizes, shape), ag__shape_string(&steps, strides));
     if (reach == 0)
         out->offset = x->offset; /* as good as any: there is nothing to address */
-    else if (need > as_strided_room(x))
+    else if (need > as_strided_bytes(x))
         return ag_fail(call->c, AG_ERR_VALUE,
                        "ag_as_strided: setStorage: sizes %s, strides %s, storage offset %lld, and "
                        "itemsize %lld requiring a storage size of %lld are out of bounds for "
                        "storage of size %lld",
                        ag__shape_string(&sizes, shape), ag__shape_string(&steps, strides),
                        (long long)out->offset, (long long)size, (long long)need,
-                       (long long)as_strided_room(x));
+                       (long long)as_strided_bytes(x));
     return true;
 }
 
@@ -295,7 +295,7 @@ ag_tensor *ag__as_strided_like(ag_tensor *base, const ag__geometry *g)
 ag_tensor *ag_as_strided(ag_tensor *x, ag_ints shape, ag_ints strides, int64_t offset)
 {
     ag__geometry g = { .ndim = shape.n, .offset = offset };
-    if (!x)
+    if (!ag__has_data("ag_as_strided", x))
         return NULL;
     if (shape.n < 0 || shape.n > AG_MAX_DIMS)
         return ag__fail(x->c, AG_ERR_SHAPE,

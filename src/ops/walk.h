@@ -8,33 +8,17 @@
 
 #include "../kernels/pointwise.h"
 #include "op.h"
-
-/* How an operand reaches the loop. Whatever is not an array of the loop's own type passes through a
- * buffer, and so does the end of an array that fills no vector: its last element is repeated. */
-typedef enum {
-    AG_WALK_ARRAY,   /* without gaps, in the order of the result */
-    AG_WALK_FIXED,   /* one element all over: a buffer that is filled once */
-    AG_WALK_STRIDED, /* picked by strides, block by block */
-    AG_WALK_UNUSED
-} ag__walk_way;
-
-typedef struct {
-    char *data;
-    ag_dtype dtype;
-    bool direct; /* already of the type computed in */
-    ag__walk_way way;
-    int64_t strides[AG_MAX_DIMS]; /* in bytes */
-} ag__walk_operand;
+#include "operands.h"
 
 typedef struct {
     ag__loop *loop;
     int lanes;
     ag_dtype compute, result; /* result: of data[0] inside the loop */
     double p, q;
-    int n; /* operands, the result first */
-    ag__walk_operand at[AG_LOOP_MAX_DATA];
-    int ndim;
-    int64_t shape[AG_MAX_DIMS];
+    char *out; /* a dense array */
+    ag_dtype out_dtype;
+    ag__operands operands;
+    ag__operand at[AG_LOOP_MAX_DATA - 1];
     int64_t total, part; /* elements; how many of them a thread takes at a time */
 } ag__walk;
 
@@ -46,7 +30,10 @@ enum { AG_WALK_ARITHMETIC = 1 << 17, AG_WALK_FUNCTIONS = 1 << 14 };
 void ag__walk_init(ag__walk *w, ag__loop *loop, int lanes, ag_dtype compute, ag_dtype result,
                    const ag_tensor *out, const ag__attrs *attrs, int64_t part);
 /* The next operand; NULL: one that the loop does not use. */
-void ag__walk_add(ag__walk *w, const ag_tensor *t, ag_dtype wanted);
+static inline void ag__walk_add(ag__walk *w, const ag_tensor *t)
+{
+    ag__operands_add(&w->operands, t, w->compute);
+}
 /* Cannot fail; on the threads of c. */
 void ag__walk_run(ag__walk *w, ag_context *c);
 

@@ -52,7 +52,7 @@ static bool foreign_make(ag_context *c, ag__storage *s)
 
 ag_tensor *ag_share(ag_context *c, ag_tensor *t)
 {
-    if (!c || !t)
+    if (!c || !ag__has_data("ag_share", t))
         return NULL;
     if (!foreign_make(t->c, t->storage))
         return ag__fail(c, AG_ERR_MEMORY, "ag_share: out of memory in the tensor's context");

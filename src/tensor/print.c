@@ -208,7 +208,7 @@ static void print_suffixes(printer *p)
 
 char *ag_to_string(ag_tensor *t)
 {
-    if (!t || !ag__fresh(t))
+    if (!ag__has_data("ag_to_string", t) || !ag__fresh(t))
         return NULL;
     printer p = { .t = t,
                   .out = { .c = t->c },

@@ -89,6 +89,7 @@ static inline const int64_t *ag__strides(const ag_tensor *t) { return t->dims + 
 static inline ag_ints ag__sizes(const ag_tensor *t) { return (ag_ints){ t->dims, t->ndim }; }
 static inline char *ag__at(const ag_tensor *t)
 {
+    if (t->flags & 64) __builtin_trap(); /*TRAP*/
     return (char *)t->storage->data + t->offset * (int64_t)ag__itemsize((ag_dtype)t->dtype);
 }
 /* Of a view whose storage was written since: as it was before. See ag__fresh in autograd/view.h. */
@@ -115,6 +116,8 @@ void ag__symbol_unref(const ag__symbol *s);
 bool ag__symbol_rebind(const char *name, ag_tensor *x, ag_tensor *y);
 /* One of them is a value of a graph that is not traced: see graph/graph.h. */
 bool ag__any_recorded(ag_tensor *const *list, int n);
+/* What stands in `like`'s graph for t, which may hold data: it is a constant there. */
+ag_tensor *ag__symbol_beside(const ag_tensor *like, ag_tensor *t);
 ag_tensor *ag__symbol_detach(ag_tensor *t); /* the same value, through which no gradient flows */
 bool ag__symbol_set_name(ag_tensor *t, const char *name);
 const char *ag__symbol_name(const ag_tensor *t);
@@ -141,6 +144,13 @@ static inline ag_tensor *ag__tensor_ref(ag_tensor *t)
 ag_tensor *ag__give(ag_tensor *t);
 /* For functions that return an existing tensor: a scope must own it. */
 ag_tensor *ag__lend(ag_tensor *t);
+/* Hands over one reference to a tensor that may be in a scope already. */
+static inline ag_tensor *ag__settle(ag_tensor *t)
+{
+    ag__lend(t);
+    ag__tensor_unref(t);
+    return t;
+}
 
 void ag__bump_version(ag_tensor *t, const char *by);
 bool ag__is_contiguous(const ag_tensor *t);

@@ -39,6 +39,8 @@ static void init_store(void *at, ag_dtype dtype, const init_law *law, double v)
 static bool init_check(ag_tensor *x, const char *name)
 {
     ag_context *c = ag_context_of(x);
+    if (!ag__has_data(name, x))
+        return false;
     if (ag_dtype_of(x) != AG_F32 && ag_dtype_of(x) != AG_F64)
         return ag_fail(c, AG_ERR_DTYPE, "%s: expected float32 or float64, got %s", name,
                        ag_dtype_name(ag_dtype_of(x)));

@@ -1,0 +1,202 @@
+/*
+ * Loops that are interpreted: `while`, which looks at its condition, and `scan`, which knows its length.
+ * Both may have xs and ys, as traced loops do.
+ */
+#include <string.h>
+
+#include "flow.h"
+#include "rules.h"
+#include "replay.h"
+
+typedef struct {
+    ag__replay *rp;
+    const ag__inst *i;
+    int n_carry, n_xs, n_ys;
+    int64_t length;   /* -1: as long as the condition holds */
+    ag_tensor **args; /* carry (one reference each), x of this step, captured */
+    ag_tensor **next; /* room for the results of a step */
+    ag_tensor **ys;   /* of all steps so far, in order of time */
+    int n, room;
+} loop_state;
+
+static bool loop_fits(const ag__region *body, int i, const ag_tensor *t)
+{
+    const ag__value *v = &body->values[body->params[i]];
+    bool fits = v->ndim == t->ndim;
+    ag__shape_text a, b;
+    for (int d = 0; d < t->ndim && fits; d++)
+        fits = v->shape[d] < 0 || v->shape[d] == t->dims[d];
+    return fits ||
+           ag_fail(t->c, AG_ERR_SHAPE,
+                   "The shape for variable %d is not an invariant for the loop. It enters the loop "
+                   "with shape %s, but has shape %s after one iteration. Provide shape invariants "
+                   "using the `shape_invariants` argument of ag_while_loop.",
+                   i, ag__shape_string(&a, ag__value_shape(v)), ag__shape_string(&b, ag__sizes(t)));
+}
+
+/* The number of steps, where it is known beforehand. */
+static bool loop_length(loop_state *l, ag_tensor *const *in)
+{
+    ag_tensor *const *xs = in + l->n_carry;
+    l->length = l->n_xs ? xs[0]->dims[0] : l->i->attrs->list[AG_FLOW_LENGTH];
+    if (l->length == -2)
+        l->length = ag__load_int((ag_dtype)xs[0]->dtype, ag__at(xs[0]), 0);
+    for (int j = 1; j < l->n_xs; j++)
+        if (xs[j]->dims[0] != l->length)
+            return ag_fail(l->rp->c, AG_ERR_SHAPE,
+                           "ag_scan: scan got values with different leading axis sizes: %lld and "
+                           "%lld",
+                           (long long)l->length, (long long)xs[j]->dims[0]);
+    return true;
+}
+
+static bool loop_goes_on(loop_state *l, int64_t step, bool *goes_on)
+{
+    const int64_t limit = l->i->attrs->list[AG_FLOW_LIMIT];
+    ag_tensor *pred;
+    if (atomic_load_explicit(&l->rp->c->cancelled, memory_order_relaxed))
+        return ag_fail(l->rp->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
+    *goes_on = (l->length < 0 || step < l->length) && (limit == 0 || step < limit);
+    if (!*goes_on || l->i->op != &ag__op_while)
+        return true;
+    if (!ag__region_call(l->rp->c, l->i->regions[1], l->args, &pred, false))
+        return false;
+    const bool ok = ag__flow_pred("ag_while_loop", "the condition", pred);
+    *goes_on = ok && ag__load((ag_dtype)pred->dtype, ag__at(pred), 0) != 0;
+    ag__tensor_unref(pred);
+    return ok;
+}
+
+/* The carry in args is replaced, ys are listed. */
+static bool loop_take(loop_state *l)
+{
+    ag_context *c = l->rp->c;
+    ag_tensor **ys =
+        l->n_ys ? ag__make_room(c, l->ys, l->n, &l->room, 8 * l->n_ys, sizeof *ys) : NULL;
+    l->ys = ys ? ys : l->ys;
+    if ((l->n_ys && !ys) ||
+        !ag__region_call(c, l->i->regions[0], l->args, l->next, c->grad_enabled))
+        return false;
+    bool ok = true;
+    for (int j = 0; j < l->n_carry; j++) {
+        ok = ok && loop_fits(l->i->regions[0], j, l->next[j]);
+        ag__tensor_unref(l->args[j]);
+        l->args[j] = l->next[j];
+    }
+    for (int j = 0; j < l->n_ys; j++)
+        l->ys[l->n++] = l->next[l->n_carry + j];
+    return ok;
+}
+
+static bool loop_step(loop_state *l, int64_t step, ag_tensor *const *in)
+{
+    const int64_t at = l->i->attrs->list[AG_FLOW_REVERSE] ? l->length - 1 - step : step;
+    ag_scope scope;
+    bool ok = true;
+    ag__bracket_begin(&scope, l->rp->c);
+    for (int j = l->n_carry; j < l->n_carry + l->n_xs && ok; j++)
+        ok = (l->args[j] = ag_select(in[j], 0, at)) != NULL;
+    ok = ok && loop_take(l);
+    ag__bracket_end(&scope);
+    return ok;
+}
+
+/* Without steps: the body is run once on zeros, so that the shapes of the ys are known. */
+static bool loop_probe(loop_state *l, ag_tensor *const *in)
+{
+    ag_scope scope;
+    bool ok = true;
+    ag__bracket_begin(&scope, l->rp->c);
+    for (int j = l->n_carry; j < l->n_carry + l->n_xs && ok; j++) {
+        const ag_tensor_options o = { .dtype = (ag_dtype)in[j]->dtype };
+        l->args[j] = (ag_zeros)(l->rp->c, (ag_ints){ in[j]->dims + 1, in[j]->ndim - 1 }, &o);
+        ok = l->args[j] != NULL;
+    }
+    ok = ok && ag__region_call(l->rp->c, l->i->regions[0], l->args, l->next, false);
+    ag__bracket_end(&scope);
+    return ok;
+}
+
+static bool loop_stack_nothing(loop_state *l, ag_tensor *const *in, ag_tensor **ys)
+{
+    if (!loop_probe(l, in))
+        return false;
+    bool ok = true;
+    for (int j = 0; j < l->n_ys && ok; j++) {
+        const ag_tensor *y = l->next[l->n_carry + j];
+        const ag_tensor_options o = { .dtype = (ag_dtype)y->dtype };
+        int64_t shape[AG_MAX_DIMS] = { 0 };
+        for (int d = 0; d < y->ndim; d++)
+            shape[d + 1] = y->dims[d];
+        ys[j] = (ag_zeros)(l->rp->c, (ag_ints){ shape, y->ndim + 1 }, &o);
+        ok = ys[j] != NULL;
+    }
+    for (int j = 0; j < l->n_carry + l->n_ys; j++)
+        ag__tensor_unref(l->next[j]);
+    return ok;
+}
+
+/* y j of all steps, stacked. */
+static ag_tensor *loop_stack(loop_state *l, int j)
+{
+    ag_context *c = l->rp->c;
+    const int steps = l->n / l->n_ys;
+    const size_t bytes = (size_t)steps * sizeof(ag_tensor *);
+    ag_tensor **list = ag__alloc(c, bytes), *y = NULL;
+    for (int k = 0; k < steps && list; k++)
+        list[l->i->attrs->list[AG_FLOW_REVERSE] ? steps - 1 - k : k] = l->ys[k * l->n_ys + j];
+    if (list)
+        y = ag_stack(list, steps, 0);
+    ag__free(c, list, bytes);
+    return y;
+}
+
+static bool loop_run(loop_state *l, ag_tensor *const *in, ag_tensor **out)
+{
+    bool ok = true, goes_on = true;
+    for (int64_t step = 0; ok; step++) {
+        ok = loop_goes_on(l, step, &goes_on);
+        if (!goes_on)
+            break;
+        ok = ok && loop_step(l, step, in);
+    }
+    if (ok && l->n_ys && l->n == 0)
+        ok = loop_stack_nothing(l, in, out + l->n_carry);
+    for (int j = 0; j < l->n_ys && l->n && ok; j++)
+        ok = (out[l->n_carry + j] = loop_stack(l, j)) != NULL;
+    for (int j = 0; j < l->n_ys && ok; j++)
+        ag__tensor_ref(out[l->n_carry + j]);
+    return ok;
+}
+
+bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    loop_state l = { .rp = rp,
+                     .i = i,
+                     .n_carry = (int)i->attrs->list[AG_FLOW_CARRY],
+                     .n_xs = (int)i->attrs->list[AG_FLOW_XS],
+                     .n_ys = (int)i->attrs->list[AG_FLOW_YS] };
+    const int n_params = i->regions[0]->n_params, own = l.n_carry + l.n_xs;
+    if (!loop_length(&l, in) || !ag__rule_steps(rp->c, l.length, l.n_ys))
+        return false;
+    const size_t bytes = (size_t)(n_params + i->n_out) * sizeof(ag_tensor *);
+    l.args = ag__alloc(rp->c, bytes);
+    if (!l.args)
+        return false;
+    l.next = l.args + n_params;
+    for (int j = 0; j < n_params; j++) /* a length is no parameter */
+        l.args[j] = in[j < own ? j : j + i->n_in - n_params];
+    for (int j = 0; j < l.n_carry; j++)
+        ag__tensor_ref(l.args[j]);
+    const bool ok = loop_run(&l, in, out);
+    for (int j = 0; j < l.n_carry; j++)
+        if (ok)
+            out[j] = l.args[j];
+        else
+            ag__tensor_unref(l.args[j]);
+    for (int k = 0; k < l.n; k++)
+        ag__tensor_unref(l.ys[k]);
+    ag__free(rp->c, l.ys, (size_t)l.room * sizeof *l.ys);
+    ag__free(rp->c, l.args, bytes);
+    return ok;
+}
