@@ -109,7 +109,8 @@ bool(ag_grad)(ag_tensor *const *outputs, int n_outputs, ag_tensor *const *inputs
         return false;
     if (!inputs || n_inputs <= 0 || !results)
         return ag_fail(c, AG_ERR_VALUE, "ag_grad: grad requires non-empty inputs.");
-    const bool recorded = ag__any_recorded(outputs, n_outputs) || ag__any_recorded(inputs, n_inputs);
+    const bool recorded =
+        ag__any_recorded(outputs, n_outputs) || ag__any_recorded(inputs, n_inputs);
     if (recorded && !o->batched)
         return ag__grad_record(outputs, n_outputs, inputs, n_inputs, results, o);
     if (o->batched)

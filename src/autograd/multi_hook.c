@@ -151,8 +151,7 @@ ag_hook *(ag_register_multi_grad_hook)(ag_tensor *const *tensors, int n,
     if (!c)
         return NULL;
     for (int i = 0; i < n; i++) {
-        if (!ag__list_check(c, name, "tensor", i, tensors[i]) ||
-            !ag__has_place(name, tensors[i]))
+        if (!ag__list_check(c, name, "tensor", i, tensors[i]) || !ag__has_place(name, tensors[i]))
             return NULL;
         if (!ag__wants_grad_now(tensors[i]))
             return ag__fail(c, AG_ERR_GRAD,

@@ -164,7 +164,7 @@ bool ag__saved_set(ag_node *n, int i, ag_tensor *t, ag__saved_kind kind, int nr)
             ag__view_of(t)->base->flags |= AG_T_HELD;
     }
     ag__saved_hooks *hooks = t->c->saved_hooks;
-    if (AG_UNLIKELY(hooks != NULL) && hooks->pack && !(t->flags & AG_T_NUMBER)) {
+    if (AG_UNLIKELY(hooks != NULL) && hooks->pack && !(t->flags & (AG_T_NUMBER | AG_T_SYMBOLIC))) {
         const bool ok = saved_pack(n, s, hooks, kept);
         ag__tensor_unref(kept);
         return ok;

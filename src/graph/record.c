@@ -40,16 +40,34 @@ bool ag__any_recorded(ag_tensor *const *list, int n)
     return false;
 }
 
+/* A write is seen by x alone: others that share x's elements, where it holds data, keep their values. So
+ * a tensor that is part of another cannot be written. */
+static bool record_may_write(const char *name, const ag_tensor *x)
+{
+    const ag__symbol *s = ag__symbol_of(x);
+    if (s->graph->traced)
+        return ag_fail(x->c, AG_ERR_INTERNAL, "%s: a traced graph writes nothing in place", name);
+    const int32_t k = s->region->values[s->value].inst;
+    const ag__op *op = k < 0 ? NULL : s->region->insts[k].op;
+    return !op || (!op->is_view && op != &ag__op_detach) ||
+           ag_fail(x->c, AG_ERR_UNSUPPORTED,
+                   "%s: the tensor is a view (%s) of another symbolic tensor, which would not be "
+                   "written with it; write into an ag_clone, or use ag_index_put and the like",
+                   name, op->name);
+}
+
 bool ag__symbol_rebind(const char *name, ag_tensor *x, ag_tensor *y)
 {
     if (!ag__is_symbolic(x))
         return ag_fail(x->c, AG_ERR_GRAPH,
                        "%s: a symbolic value cannot be written into a tensor that holds data",
                        name);
+    if (!record_may_write(name, x))
+        return false;
     if (y->dtype != x->dtype)
         y = ag_to(y, (ag_dtype)x->dtype);
-    ag__region *r = y ? ag__region_for(name, (ag_tensor *[]){ x, y }, 2) : NULL;
-    const int32_t v = r ? ag__region_operand(r, name, y) : -1;
+    ag__region *r = y ? ag__region_for(name + 3, (ag_tensor *[]){ x, y }, 2) : NULL;
+    const int32_t v = r ? ag__region_operand(r, name + 3, y) : -1;
     ag__symbol *s = ag__symbol_of(x);
     if (v < 0)
         return false;

@@ -6,6 +6,7 @@
 #include "../autograd/view.h"
 #include "../ops/strided.h"
 #include "flow.h"
+#include "rules.h"
 #include "traced.h"
 
 /* ---- values ---- */

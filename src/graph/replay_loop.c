@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "flow.h"
-#include "rules.h"
 #include "replay.h"
+#include "rules.h"
 
 typedef struct {
     ag__replay *rp;
@@ -177,7 +177,7 @@ bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag
                      .n_xs = (int)i->attrs->list[AG_FLOW_XS],
                      .n_ys = (int)i->attrs->list[AG_FLOW_YS] };
     const int n_params = i->regions[0]->n_params, own = l.n_carry + l.n_xs;
-    if (!loop_length(&l, in) || !ag__rule_steps(rp->c, l.length, l.n_ys))
+    if (!loop_length(&l, in) || (l.length > 0 && !ag__rule_steps(rp->c, l.length, l.n_ys)))
         return false;
     const size_t bytes = (size_t)(n_params + i->n_out) * sizeof(ag_tensor *);
     l.args = ag__alloc(rp->c, bytes);

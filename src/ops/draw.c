@@ -145,6 +145,7 @@ const ag__op ag__op_dropout_factors = { .name = "dropout",
                                         .n_in = 1,
                                         .n_out = 1,
                                         .takes_attrs = true,
+                                        .draws = true,
                                         .infer = dropout_infer,
                                         .kernel = dropout_kernel };
 

@@ -220,9 +220,8 @@ static bool masked_scatter_check(const ag__call *call, ag_tensor *mask)
 static bool masked_scatter_kernel(const ag__call *call, ag_tensor *const *out)
 {
     ag_tensor *y = out[0], *mask = ag__spread(call->in[1], AG_BOOL, ag__sizes(y));
-    ag_tensor *src = masked_scatter_check(call, mask)
-                         ? ag__ready(call->in[2], (ag_dtype)y->dtype)
-                         : NULL;
+    ag_tensor *src =
+        masked_scatter_check(call, mask) ? ag__ready(call->in[2], (ag_dtype)y->dtype) : NULL;
     if (src) {
         const size_t size = ag__itemsize((ag_dtype)y->dtype);
         const char *on = ag__at(mask), *from = ag__at(src);
@@ -242,6 +241,21 @@ static bool masked_scatter_kernel(const ag__call *call, ag_tensor *const *out)
 
 static unsigned masked_scatter_needs(unsigned wanted) { return wanted & 5 ? 2u : 0; }
 
+/* The elements of g that the mask takes, and zeros behind them, n in all, when a graph does not know yet
+ * how many it takes: each goes to its number among them, the others to place n, which is left out. */
+static ag_tensor *masked_pack(ag_tensor *g, ag_tensor *mask, int64_t n)
+{
+    const ag_ints flat = AG_SHAPE(g->numel);
+    mask = ag_expand(mask, ag__sizes(g));
+    mask = mask ? ag_reshape(mask, flat) : NULL;
+    ag_tensor *nth = mask ? ag_cumsum(mask, 0) : NULL, *at = nth ? ag_sub(nth, 1) : NULL;
+    at = at ? ag_where(mask, at, n) : NULL;
+    ag_tensor *zeros = at ? ag__zeros_beside(g, AG_SHAPE(n + 1)) : NULL;
+    ag_tensor *elements = zeros ? ag_reshape(g, flat) : NULL;
+    ag_tensor *all = elements ? ag_scatter(zeros, 0, at, elements) : NULL;
+    return all ? ag_slice(all, 0, 0, n, 1) : NULL;
+}
+
 /* Elements of src beyond those that the mask takes have no gradient. */
 static bool masked_scatter_vjp(ag__rule *r)
 {
@@ -254,10 +268,11 @@ static bool masked_scatter_vjp(ag__rule *r)
     if (!ag__wants(r, 2))
         return true;
     const ag_ints shape = ag__in_shape(r, 2);
-    ag_tensor *used = ag_masked_select(g, mask);
+    const int64_t all = ag__shape_numel(shape);
+    ag_tensor *used = ag__is_symbolic(mask) ? masked_pack(g, mask, all) : ag_masked_select(g, mask);
     if (!used)
         return false;
-    const int64_t rest = ag__shape_numel(shape) - used->numel;
+    const int64_t rest = all - used->numel;
     if (rest > 0)
         used = ag_cat((ag_tensor *[]){ used, ag__zeros_beside(g, AG_SHAPE(rest)) }, 2, 0);
     return (r->out[2] = used ? ag_reshape(used, shape) : NULL) != NULL;

@@ -575,8 +575,8 @@ static ag_tensor *matmul_fold(ag_tensor *big, ag_tensor *small)
     int64_t shape[AG_MAX_DIMS];
     for (int i = 0; i < n - 1; i++)
         shape[i] = big->dims[i] < 0 ? AG_SIZE_OF_OTHER(i) : big->dims[i];
-    ag_tensor *flat = ag_reshape(
-        big, AG_SHAPE(ag__sizes_or_same(big, 0, n - 2), ag__size_or_same(big, n - 1)));
+    ag_tensor *flat =
+        ag_reshape(big, AG_SHAPE(ag__sizes_or_same(big, 0, n - 2), ag__size_or_same(big, n - 1)));
     ag_tensor *y = small->ndim == 1 ? ag_mv(flat, small) : ag_mm(flat, small);
     if (y && small->ndim == 2)
         shape[n - 1] = ag__size_or_same(y, 1);
@@ -625,9 +625,8 @@ static bool matmul_batches_fit(ag_tensor *a, ag_tensor *b, int n)
         unknown = unknown || sa < 0 || sb < 0;
         fits = fits && (sa == sb || sa == 1 || sb == 1 || sa < 0 || sb < 0);
     }
-    return (unknown && fits) ||
-           ag__broadcast(a->c, "matmul", (ag_ints){ a->dims, a->ndim - 2 },
-                         (ag_ints){ b->dims, b->ndim - 2 }, &batch);
+    return (unknown && fits) || ag__broadcast(a->c, "matmul", (ag_ints){ a->dims, a->ndim - 2 },
+                                              (ag_ints){ b->dims, b->ndim - 2 }, &batch);
 }
 
 static ag_tensor *matmul_broadcast(ag_tensor *a, ag_tensor *b)

@@ -301,12 +301,30 @@ static bool layer_norm_parts(ag__rule *r, ag_ints dims, ag_tensor **z, ag_tensor
     return *z != NULL;
 }
 
+/* What x gets from the hidden results: of them depends what this rule makes without a graph, which a
+ * traced graph may differentiate again. d mean / d x = 1 / n, d rstd / d x = -rstd^2 z / n. */
+static bool layer_norm_hidden(ag__rule *r, ag_tensor *z, ag_tensor *rstd)
+{
+    const ag_ints shape = ag__in_shape(r, 0);
+    const int normal = (int)r->attrs->i[0];
+    const double n = (double)ag__shape_numel((ag_ints){ shape.data + shape.n - normal, normal });
+    ag_tensor *parts[] = { r->g[1] ? ag_expand(ag_div(r->g[1], n), shape) : NULL,
+                           r->g[2] ? ag_mul(ag_mul(r->g[2], ag_mul(ag_square(rstd), z)), -1 / n)
+                                   : NULL };
+    for (int k = 0; k < 2; k++) {
+        if (!r->g[1 + k])
+            continue;
+        ag_tensor *sum = r->out[0] && parts[k] ? ag_add(r->out[0], parts[k]) : parts[k];
+        if (!(r->out[0] = sum))
+            return false;
+    }
+    return true;
+}
+
 static bool layer_norm_vjp(ag__rule *r)
 {
     ag_tensor *g = r->g[0], *z, *rstd;
-    if (!g) /* a gradient of the hidden results only: nothing depends on them */
-        return true;
-    if (ag__wants(r, 2) && !(r->out[2] = ag__sum_to(g, ag__in_shape(r, 2))))
+    if (g && ag__wants(r, 2) && !(r->out[2] = ag__sum_to(g, ag__in_shape(r, 2))))
         return false;
     if (!ag__wants(r, 0) && !ag__wants(r, 1))
         return true;
@@ -317,6 +335,8 @@ static bool layer_norm_vjp(ag__rule *r)
     const ag_ints dims = { list, n };
     if (!layer_norm_parts(r, dims, &z, &rstd))
         return false;
+    if (!g)
+        return !ag__wants(r, 0) || layer_norm_hidden(r, z, rstd);
     if (ag__wants(r, 1) && !(r->out[1] = ag__sum_to((ag_mul)(g, z), ag__in_shape(r, 1))))
         return false;
     if (!ag__wants(r, 0))
@@ -325,7 +345,7 @@ static bool layer_norm_vjp(ag__rule *r)
     ag_tensor *along = (ag_mul)(z, ag_mean((ag_mul)(gz, z), .dims = dims, .keepdim = true));
     ag_tensor *rest = (ag_sub)(gz, ag_mean(gz, .dims = dims, .keepdim = true));
     r->out[0] = (ag_mul)((ag_sub)(rest, along), rstd);
-    return r->out[0] != NULL;
+    return r->out[0] && layer_norm_hidden(r, z, rstd);
 }
 
 const ag__op ag__op_layer_norm = { .name = "layer_norm",

@@ -83,7 +83,8 @@ typedef struct ag__op {
     bool takes_owned;     /* the rule looks at owns_g */
     bool draws;           /* takes random numbers: two calls give different results */
     unsigned optional;    /* bit i: input i may be NULL */
-    /* Fills out[j] for every output; false with an error. */
+    /* Fills out[j] for every output; false with an error. What is in the operands is for the kernel to
+     * look at, since symbolic ones hold nothing; a size that depends on it is -1 with these. */
     bool (*infer)(const ag__call *call, ag__geometry *out);
     /* Writes the (contiguous, uninitialised) outputs; false with an error, mostly for memory. */
     bool (*kernel)(const ag__call *call, ag_tensor *const *out);
@@ -119,7 +120,7 @@ bool ag__record(const ag__call *call, ag_tensor **out);
 /* In the sizes of a reshape: that of dimension d of the operand, which a graph may not know yet; the
  * product of those of dimensions a to b. */
 #define AG_SIZE_OF(d) (INT64_MIN / 2 + 1000 + (d))
-#define AG_SIZES_OF(a, b) AG_SIZE_OF(AG_MAX_DIMS * ((a) + 1) + (b))
+#define AG_SIZES_OF(a, b) AG_SIZE_OF(AG_MAX_DIMS *((a) + 1) + (b))
 int64_t ag__size_or_same(const ag_tensor *x, int d); /* x's size where it is known, or AG_SIZE_OF */
 int64_t ag__sizes_or_same(const ag_tensor *x, int a, int b);
 /* What a size means for x; -1 when it is not known. Others stay. */
@@ -128,7 +129,7 @@ int64_t ag__size_meant(const ag_tensor *x, int64_t size);
 /* Set by the layer of graphs, for symbolic operands of unknown sizes (graph/sizes.c): x reshaped, where
  * AG_SIZE_OF_OTHER(d) is the size of dimension d of `other`; expanded, where that means a size which x's own
  * broadcasts with; cut off where `other`, of as many dimensions, is smaller. */
-#define AG_SIZE_OF_OTHER(d) AG_SIZE_OF(AG_MAX_DIMS * (AG_MAX_DIMS + 1) + (d))
+#define AG_SIZE_OF_OTHER(d) AG_SIZE_OF(AG_MAX_DIMS *(AG_MAX_DIMS + 1) + (d))
 ag_tensor *ag__reshape_like(ag_tensor *x, ag_ints shape, ag_tensor *other);
 ag_tensor *ag__expand_like(ag_tensor *x, ag_ints shape, ag_tensor *other);
 ag_tensor *ag__cut_like(ag_tensor *x, ag_tensor *other);

@@ -232,9 +232,8 @@ static bool pointwise_check_divisor(const ag__call *call)
     for (int64_t i = 0; i < flat->numel && !zero; i++)
         zero = ag__load_int((ag_dtype)flat->dtype, ag__at(flat), i) == 0;
     ag__tensor_unref(flat);
-    return !zero ||
-           ag_fail(call->c, AG_ERR_VALUE, "ag_%s: ZeroDivisionError: b holds an integer 0",
-                   call->op->name);
+    return !zero || ag_fail(call->c, AG_ERR_VALUE, "ag_%s: ZeroDivisionError: b holds an integer 0",
+                            call->op->name);
 }
 
 bool ag__pointwise_kernel(const ag__call *call, ag_tensor *const *out)

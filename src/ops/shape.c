@@ -433,7 +433,7 @@ ag_tensor *ag_transpose(ag_tensor *x, int d0, int d1)
     return ag__unary(&ag__op_transpose, x, &(ag__attrs){ .i = { d0, d1 } });
 }
 
-/* ---- dimensions of one element ---- */
+/* ---- dimensions of one element: i[0] is the dimension; squeeze, i[1]: it must be one ---- */
 
 static bool squeeze_infer(const ag__call *call, ag__geometry *out)
 {
@@ -442,6 +442,11 @@ static bool squeeze_infer(const ag__call *call, ag__geometry *out)
     if (d < 0)
         return false;
     ag__geometry_of(x, out);
+    if (call->attrs->i[1] && x->dims[d] != 1)
+        return ag_fail(call->c, AG_ERR_SHAPE,
+                       "ag_squeeze: the size of dimension %d, which was not known when the graph "
+                       "was built, must be 1, since the result is without it; it is %lld",
+                       d, (long long)x->dims[d]);
     if (x->ndim > 0 && x->dims[d] == 1)
         ag__geometry_remove(out, d);
     return true;
@@ -497,12 +502,7 @@ const ag__op ag__op_unsqueeze = { .name = "unsqueeze",
 ag_tensor *ag_squeeze(ag_tensor *x, int dim)
 {
     const int d = x && x->numel < 0 ? ag__op_dim(x->c, "squeeze", dim, x->ndim) : -1;
-    if (d >= 0 && x->dims[d] < 0)
-        return ag__fail(x->c, AG_ERR_SHAPE,
-                        "ag_squeeze: the size of dimension %d must be known in a graph, since it "
-                        "decides how many dimensions there are; ag_select takes one out",
-                        d);
-    return ag__unary(&ag__op_squeeze, x, &(ag__attrs){ .i = { dim } });
+    return ag__unary(&ag__op_squeeze, x, &(ag__attrs){ .i = { dim, d >= 0 && x->dims[d] < 0 } });
 }
 ag_tensor *ag_unsqueeze(ag_tensor *x, int dim)
 {

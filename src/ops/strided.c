@@ -185,8 +185,8 @@ static bool as_strided_check(const ag__call *call)
     return ag__attrs_fit(call, fit);
 }
 
-/* What there is to address. The operand of a rule in a graph is dense. */
-static int64_t as_strided_bytes(const ag_tensor *x)
+/* How many bytes the view may lie over: what a graph has not computed yet will be contiguous. */
+static int64_t as_strided_room(const ag_tensor *x)
 {
     return ag__is_symbolic(x) ? x->numel * (int64_t)ag__itemsize((ag_dtype)x->dtype)
                               : (int64_t)x->storage->bytes;
@@ -224,14 +224,14 @@ static bool as_strided_infer(const ag__call *call, ag__geometry *out)
             ag__shape_string(&sizes, shape), ag__shape_string(&steps, strides));
     if (reach == 0)
         out->offset = x->offset; /* as good as any: there is nothing to address */
-    else if (need > as_strided_bytes(x))
+    else if (need > as_strided_room(x))
         return ag_fail(call->c, AG_ERR_VALUE,
                        "ag_as_strided: setStorage: sizes %s, strides %s, storage offset %lld, and "
                        "itemsize %lld requiring a storage size of %lld are out of bounds for "
                        "storage of size %lld",
                        ag__shape_string(&sizes, shape), ag__shape_string(&steps, strides),
                        (long long)out->offset, (long long)size, (long long)need,
-                       (long long)as_strided_bytes(x));
+                       (long long)as_strided_room(x));
     return true;
 }
 

@@ -89,7 +89,6 @@ static inline const int64_t *ag__strides(const ag_tensor *t) { return t->dims + 
 static inline ag_ints ag__sizes(const ag_tensor *t) { return (ag_ints){ t->dims, t->ndim }; }
 static inline char *ag__at(const ag_tensor *t)
 {
-    if (t->flags & 64) __builtin_trap(); /*TRAP*/
     return (char *)t->storage->data + t->offset * (int64_t)ag__itemsize((ag_dtype)t->dtype);
 }
 /* Of a view whose storage was written since: as it was before. See ag__fresh in autograd/view.h. */

@@ -118,6 +118,8 @@ ag_tensor *ag_normal_(ag_tensor *x, double mean, double std)
 
 static bool init_fans(ag_tensor *x, double *fan_in, double *fan_out)
 {
+    if (!ag__has_data("an initialiser", x))
+        return false;
     if (ag_ndim(x) < 2)
         return ag_fail(ag_context_of(x), AG_ERR_SHAPE,
                        "Fan in and fan out can not be computed for tensor with fewer than 2 "
