@@ -103,6 +103,15 @@ static bool replay_sizes(ag__replay *rp, const ag__inst *i, ag_tensor *const *in
     return replay_given_back(ag__sizes_replay(i, in[0], in[1]), out);
 }
 
+bool ag__replay_row(const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
+{
+    ag_scope s;
+    ag__bracket_begin(&s, in[0]->c);
+    const bool ok = i->op->infer ? replay_row(NULL, i, in, out) : replay_sizes(NULL, i, in, out);
+    ag__bracket_end(&s);
+    return ok;
+}
+
 /* ---- where values come from ---- */
 
 static bool replay_constant(ag__replay *rp, const ag__inst *i, ag_tensor *const *in,

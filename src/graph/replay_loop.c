@@ -38,10 +38,11 @@ static bool loop_fits(const ag__region *body, int i, const ag_tensor *t)
 static bool loop_length(loop_state *l, ag_tensor *const *in)
 {
     ag_tensor *const *xs = in + l->n_carry;
-    l->length = l->n_xs ? xs[0]->dims[0] : l->i->attrs->list[AG_FLOW_LENGTH];
-    if (l->length == -2)
-        l->length = ag__load_int((ag_dtype)xs[0]->dtype, ag__at(xs[0]), 0);
-    for (int j = 1; j < l->n_xs; j++)
+    const int64_t length = l->i->attrs->list[AG_FLOW_LENGTH];
+    l->length = length == -1 && l->n_xs ? xs[0]->dims[0] : length;
+    if (length == -2)
+        l->length = ag__load_int((ag_dtype)xs[l->n_xs]->dtype, ag__at(xs[l->n_xs]), 0);
+    for (int j = 0; j < l->n_xs; j++)
         if (xs[j]->dims[0] != l->length)
             return ag_fail(l->rp->c, AG_ERR_SHAPE,
                            "ag_scan: scan got values with different leading axis sizes: %lld and "
@@ -151,21 +152,32 @@ static ag_tensor *loop_stack(loop_state *l, int j)
     return y;
 }
 
+static ag_tensor *loop_count(ag_context *c, int64_t steps)
+{
+    ag_tensor *t = ag_scalar(c, 0, .dtype = AG_I64);
+    if (t)
+        memcpy(ag__at(t), &steps, sizeof steps);
+    return t;
+}
+
 static bool loop_run(loop_state *l, ag_tensor *const *in, ag_tensor **out)
 {
     bool ok = true, goes_on = true;
-    for (int64_t step = 0; ok; step++) {
-        ok = loop_goes_on(l, step, &goes_on);
+    int64_t steps = 0;
+    for (; ok; steps += ok) {
+        ok = loop_goes_on(l, steps, &goes_on);
         if (!goes_on)
             break;
-        ok = ok && loop_step(l, step, in);
+        ok = ok && loop_step(l, steps, in);
     }
     if (ok && l->n_ys && l->n == 0)
         ok = loop_stack_nothing(l, in, out + l->n_carry);
     for (int j = 0; j < l->n_ys && l->n && ok; j++)
         ok = (out[l->n_carry + j] = loop_stack(l, j)) != NULL;
-    for (int j = 0; j < l->n_ys && ok; j++)
-        ag__tensor_ref(out[l->n_carry + j]);
+    if (ok && l->i->attrs->list[AG_FLOW_COUNT])
+        ok = (out[l->i->n_out - 1] = loop_count(l->rp->c, steps)) != NULL;
+    for (int j = l->n_carry; j < l->i->n_out && ok; j++)
+        ag__tensor_ref(out[j]);
     return ok;
 }
 

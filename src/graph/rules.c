@@ -26,7 +26,9 @@ bool ag__rule_type(ag_context *c, const char *op, ag_dtype dtype, ag_ints shape)
     ag__shape_text text;
     if (!ag__dtype_ok(dtype))
         return ag_fail(c, AG_ERR_DTYPE, "ag_%s: %d is no dtype", op, (int)dtype);
-    if (shape.n < 0 || shape.n > AG_MAX_DIMS || (shape.n > 0 && !shape.data))
+    if (shape.n > 0 && !shape.data)
+        return ag_fail(c, AG_ERR_VALUE, "ag_%s: the list of sizes or dims is NULL", op);
+    if (shape.n < 0 || shape.n > AG_MAX_DIMS)
         return ag_fail(c, AG_ERR_SHAPE, "ag_%s: the shape has %d dims; tensors have 0 to %d", op,
                        shape.n, AG_MAX_DIMS);
     for (int i = 0; i < shape.n; i++) {

@@ -168,6 +168,17 @@ ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g)
     return v;
 }
 
+void ag__tensor_bind(ag_tensor *t, const ag_tensor *from)
+{
+    from->storage->refs++;
+    storage_unref(t->c, t->storage);
+    t->storage = from->storage;
+    t->numel = from->numel;
+    t->offset = from->offset;
+    for (int i = 0; i < 2 * t->ndim && t->ndim == from->ndim; i++)
+        t->dims[i] = from->dims[i];
+}
+
 static uint8_t tensor_view_kind(const ag__view *of, ag__view_kind kind)
 {
     const bool stays = of && of->kind == AG_VIEW_INFERENCE && kind != AG_VIEW_CUSTOM;

@@ -125,6 +125,9 @@ bool ag__has_data(const char *op, const ag_tensor *t);
 /* Shares t's storage: same geometry, no graph, no base. */
 ag_tensor *ag__tensor_alias(ag_tensor *t);
 ag_tensor *ag__tensor_window(ag_tensor *t, const ag__geometry *g); /* likewise, of geometry g */
+/* t, which shares the storage of another tensor, shares that of `from` and has its geometry. Where that
+ * has another number of dims, t keeps its own, and has no elements. */
+void ag__tensor_bind(ag_tensor *t, const ag_tensor *from);
 ag_tensor *ag__tensor_view(ag_tensor *t, const ag__geometry *g,
                            ag__view_kind kind);                        /* has a base */
 ag_tensor *ag__tensor_number(ag_context *c, double v, ag_dtype dtype); /* 0-dim AG_T_NUMBER */
