@@ -609,8 +609,11 @@ AG_API ag_tensor *ag_group(ag_tensor *const *tensors, int n);
 
 AG_API char *ag_graph_to_string(ag_graph *g); /* docs/graph-format.md; free with ag_free */
 AG_API bool ag_graph_write_dot(ag_graph *g, const char *path);
+/* A file takes the old one's place when it is complete. Names find the tensors again, variables begin as
+ * they did; a graph that was finalised is so again, others can be extended. Nothing in a file is trusted:
+ * AG_ERR_FORMAT says the line. The caller frees what was loaded. */
 AG_API bool ag_graph_save(ag_graph *g, const char *path);
-AG_API ag_graph *ag_graph_load(ag_context *c, const char *path); /* names find its tensors again */
+AG_API ag_graph *ag_graph_load(ag_context *c, const char *path);
 
 /* How a graph runs: step by step through the operations above, or planned for the shapes at hand,
  * optimised, in one arena of memory. AG_BACKEND_CC is planned. */

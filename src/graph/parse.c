@@ -221,14 +221,24 @@ static bool parse_real(parse_reader *r, double *v)
     return true;
 }
 
-/* An entry of an attribute's list; "dim2" is the size of the operand's dimension 2. */
+/* An entry of an attribute's list. "dim2" is the size of the operand's dimension 2, "dim1-3" the product of
+ * several, "other2" a size of the other operand: see AG_SIZE_OF. */
 static bool parse_entry(parse_reader *r, int64_t *v)
 {
-    if (!parse_word(r, "dim"))
+    const bool other = parse_word(r, "other");
+    int64_t to;
+    if (!other && !parse_word(r, "dim"))
         return parse_integer(r, v);
     if (!parse_count(r, AG_MAX_DIMS, v))
         return false;
-    *v = AG_SIZE_OF(*v);
+    if (other || !parse_is(r, '-')) {
+        *v = other ? AG_SIZE_OF_OTHER(*v) : AG_SIZE_OF(*v);
+        return true;
+    }
+    r->at++;
+    if (!parse_count(r, AG_MAX_DIMS, &to))
+        return false;
+    *v = AG_SIZES_OF(*v, to);
     return true;
 }
 

@@ -76,11 +76,16 @@ static void text_double(ag__text *t, const char *key, double v)
         ag__text_format(t, "0x%016llx", (unsigned long long)bits);
 }
 
-/* A size that is that of a dimension of the operand says so: see AG_SIZE_OF. */
+/* A size that is that of a dimension of an operand says so: see AG_SIZE_OF. */
 static void text_integer(ag__text *t, int64_t v)
 {
-    if (v >= AG_SIZE_OF(0) && v < AG_SIZE_OF(AG_MAX_DIMS))
-        ag__text_format(t, "dim%d", (int)(v - AG_SIZE_OF(0)));
+    const int64_t d = v < 0 ? v - AG_SIZE_OF(0) : -1, a = d / AG_MAX_DIMS - 1, b = d % AG_MAX_DIMS;
+    if (d >= 0 && a < 0)
+        ag__text_format(t, "dim%d", (int)b);
+    else if (d >= 0 && a < AG_MAX_DIMS)
+        ag__text_format(t, "dim%d-%d", (int)a, (int)b);
+    else if (d >= 0 && a == AG_MAX_DIMS)
+        ag__text_format(t, "other%d", (int)b);
     else
         ag__text_format(t, "%lld", (long long)v);
 }

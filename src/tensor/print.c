@@ -10,58 +10,26 @@
 #include <string.h>
 
 #include "../autograd/view.h"
+#include "../base/text.h"
 #include "tensor.h"
 
 enum { PRINT_LINE = 80, PRINT_EDGE = 3, PRINT_THRESHOLD = 1000, PRINT_NUMBER = 400 };
 
 typedef struct {
     const ag_tensor *t;
-    char *text;
-    size_t length, room;
-    bool failed;
+    ag__text out;
     bool is_float, integral, scientific, summarize;
     int width;
     int line;           /* length of the last line */
     double least, most; /* absolute values of the finite, nonzero elements */
 } printer;
 
-static void print_text(printer *p, const char *text)
-{
-    const size_t n = strlen(text);
-    if (p->failed)
-        return;
-    if (p->length + n + 1 > p->room) {
-        const size_t room = 2 * (p->length + n) + 64;
-        char *bigger = ag__alloc(p->t->c, room);
-        if (!bigger) {
-            p->failed = true;
-            return;
-        }
-        if (p->length)
-            memcpy(bigger, p->text, p->length);
-        ag__free(p->t->c, p->text, p->room);
-        p->text = bigger;
-        p->room = room;
-    }
-    memcpy(p->text + p->length, text, n);
-    p->length += n;
-}
+static void print_text(printer *p, const char *text) { ag__text_string(&p->out, text); }
 
 static void print_spaces(printer *p, int n)
 {
     for (; n > 0; n--)
         print_text(p, " ");
-}
-
-/* A decimal point instead of the locale's, which may be several bytes. */
-static void print_plain_point(char *text)
-{
-    char *at = text + strspn(text, "-0123456789");
-    const size_t point = strcspn(at, "0123456789");
-    if (at[point] == '\0') /* no digits follow: "nan", "12." */
-        return;
-    *at = '.';
-    memmove(at + 1, at + point, strlen(at + point) + 1);
 }
 
 /* One number in the format found so far, without padding. */
@@ -85,7 +53,7 @@ static void print_number(const printer *p, int64_t at, char text[PRINT_NUMBER])
         snprintf(text, PRINT_NUMBER, "%.0f.", v);
     else
         snprintf(text, PRINT_NUMBER, "%.4f", v);
-    print_plain_point(text);
+    ag__plain_point(text);
 }
 
 /* ---- the elements that are shown ---- */
@@ -217,7 +185,7 @@ static void print_suffixes(printer *p)
 {
     const ag_tensor *t = p->t;
     size_t line = 0;
-    while (line < p->length && p->text[p->length - 1 - line] != '\n')
+    while (line < p->out.length && p->out.text[p->out.length - 1 - line] != '\n')
         line++;
     p->line = (int)line + 2;
     if (t->numel == 0 && t->ndim != 1) {
@@ -243,6 +211,7 @@ char *ag_to_string(ag_tensor *t)
     if (!ag__has_data("ag_to_string", t) || !ag__fresh(t))
         return NULL;
     printer p = { .t = t,
+                  .out = { .c = t->c },
                   .is_float = ag__is_float((ag_dtype)t->dtype),
                   .integral = true,
                   .width = 1,
@@ -258,8 +227,8 @@ char *ag_to_string(ag_tensor *t)
     }
     print_suffixes(&p);
     print_text(&p, ")");
-    char *text = p.failed ? NULL : ag__string(t->c, p.text, p.length);
-    ag__free(t->c, p.text, p.room);
+    char *text = p.out.failed ? NULL : ag__string(t->c, p.out.text, p.out.length);
+    ag__text_release(&p.out);
     return text;
 }
 
