@@ -52,7 +52,9 @@ ag_tensor *(ag_variable_empty)(ag_graph *g, ag_dtype dtype, ag_ints shape, const
 /* A copy of a tensor with data. */
 static ag_tensor *build_copy(ag_graph *g, const char *op, ag_tensor *value)
 {
-    if (!g || !value || !ag__graph_open(op, g) || !ag__has_data(op, value))
+    if (g && !value)
+        return ag__fail(g->c, AG_ERR_VALUE, "ag_%s: the tensor is NULL", op);
+    if (!g || !ag__graph_open(op, g) || !ag__has_data(op, value))
         return NULL;
     if (value->c != g->c)
         return ag__fail(g->c, AG_ERR_VALUE,

@@ -84,7 +84,7 @@ static bool flow_while_types(ag_tensor *const *vars, ag_tensor *const *next, int
 }
 
 /* One look at the condition and, where it holds, one run of the body. */
-static flow_state flow_while_step(const ag__while_call *w, ag_tensor **vars, ag_tensor **next)
+static flow_state flow_while_step(ag__while_call *w, ag_tensor **vars, ag_tensor **next)
 {
     ag_context *c = vars[0]->c;
     if (ag__any_symbolic(vars, w->n))
@@ -95,8 +95,10 @@ static flow_state flow_while_step(const ag__while_call *w, ag_tensor **vars, ag_
     if (!ag__flow_given("ag_while_loop", c, "the condition", pred != NULL, &pred, 1) ||
         !ag__flow_pred("ag_while_loop", "the condition", pred))
         return FLOW_FAILED;
-    if (ag__is_symbolic(pred))
-        return FLOW_SYMBOLIC;
+    if (ag__is_symbolic(pred)) {
+        w->symbolic = ag__region_for("while_loop", &pred, 1);
+        return w->symbolic ? FLOW_SYMBOLIC : FLOW_FAILED;
+    }
     if (ag_item(pred) == 0)
         return FLOW_ENDED;
     for (int i = 0; i < w->n; i++)
@@ -150,7 +152,7 @@ bool(ag_while_loop)(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, in
     ag_tensor **vars = ag__alloc(c, bytes);
     if (!vars)
         return false;
-    ag__while_call w = { cond, body, n, o, o->maximum_iterations };
+    ag__while_call w = { cond, body, n, o, o->maximum_iterations, NULL };
     for (int i = 0; i < n; i++)
         vars[i] = ag__tensor_ref(init[i]);
     const bool ok = flow_while_run(&w, vars, vars + n) == FLOW_ENDED;
@@ -219,6 +221,8 @@ bool(ag_switch)(ag_tensor *index, const ag_fn *fns, int n_fns, ag_tensor *const 
 {
     void *user = o ? o->user : NULL;
     if (!index || !flow_check_branches("ag_switch", index, "index", fns, n_fns, in, n, out, m))
+        return false;
+    if (ag__is_symbolic(index) && !ag__graph_open("switch", ag__symbol_of(index)->graph))
         return false;
     if (!ag__rule_index(index->c, (ag_dtype)index->dtype))
         return false;

@@ -9,7 +9,8 @@ typedef struct {
     ag_body_fn body;
     int n;
     const ag_while_options *options;
-    int64_t limit; /* of iterations that are left; 0: none */
+    int64_t limit;        /* of iterations that are left; 0: none */
+    ag__region *symbolic; /* where the condition's result belongs, when only that is symbolic */
 } ag__while_call;
 
 typedef struct {

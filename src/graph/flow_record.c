@@ -115,13 +115,8 @@ static bool record_invariant(const ag__while_call *w, int i, const ag_tensor *x,
 bool ag__while_record(const ag__while_call *w, ag_tensor *const *vars, ag_tensor **out)
 {
     ag_context *c = vars[0]->c;
-    ag__region *r = ag__region_for("while_loop", vars, w->n);
-    if (!r && !ag__failed(c)) /* only the condition is symbolic */
-        r = c->tracing;
-    if (!r)
-        return ag_fail(c, AG_ERR_GRAPH,
-                       "ag_while_loop: the condition is symbolic, and no variable is; begin with a "
-                       "constant of the graph (ag_constant)");
+    ag__region *r =
+        ag__any_symbolic(vars, w->n) ? ag__region_for("while_loop", vars, w->n) : w->symbolic;
     record_draft d;
     if (!record_begin(&d, "while_loop", r, w->n, w->n))
         return false;

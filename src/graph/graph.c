@@ -120,7 +120,11 @@ bool ag_graph_finalize(ag_graph *g)
 
 bool ag_is_symbolic(const ag_tensor *t) { return t && ag__is_symbolic(t); }
 
-ag_graph *(ag_graph_of)(ag_tensor *t) { return ag_is_symbolic(t) ? ag__symbol_of(t)->graph : NULL; }
+ag_graph *(ag_graph_of)(ag_tensor *t)
+{
+    ag_graph *g = ag_is_symbolic(t) ? ag__symbol_of(t)->graph : NULL;
+    return g && !g->freed ? g : NULL;
+}
 
 /* ---- regions ---- */
 

@@ -122,7 +122,8 @@ bool ag_name_scope_push(ag_graph *g, const char *name)
     if (!g || !ag__graph_open("name_scope_push", g))
         return false;
     if (!name || !*name)
-        return ag_fail(g->c, AG_ERR_VALUE, "ag_name_scope_push: the name is empty");
+        return ag_fail(g->c, AG_ERR_VALUE, "ag_name_scope_push: the name is %s",
+                       name ? "empty" : "NULL");
     const size_t old = g->prefix ? strlen(g->prefix) : 0, bytes = old + strlen(name) + 2;
     if (bytes > NAMES_MAX)
         return ag_fail(g->c, AG_ERR_VALUE, "a name in a graph has %d bytes at most", NAMES_MAX);

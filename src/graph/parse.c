@@ -442,7 +442,8 @@ static bool parse_data(parse_reader *r, parse_draft *d)
     const int64_t numel = ag__shape_numel(shape), left = r->end - r->at;
     const int64_t least = bytes ? 2 * (int64_t)ag__itemsize(g->dtype) : 1;
     if (numel < 0 || numel > left / least)
-        return parse_bad(r, "there are fewer data than the type says; texts for people leave some out");
+        return parse_bad(
+            r, "there are fewer data than the type says; texts for people leave some out");
     ag_tensor *t = d->like.tensor = ag__tensor_new(r->c, g->dtype, g->ndim, g->shape);
     if (!t)
         return false;

@@ -192,7 +192,7 @@ int32_t ag__region_operand(ag__region *r, const char *op, ag_tensor *t)
         s->graph == r->graph
             ? "ag_%s: a tensor is from inside a loop or branch that is finished; return it as one "
               "of the results"
-            : "ag_%s: Tensor is not an element of this graph.",
+            : "ag_%s: Tensor is not an element of this graph: operands belong to different graphs",
         op);
     return -1;
 }

@@ -26,8 +26,11 @@ bool ag__rule_type(ag_context *c, const char *op, ag_dtype dtype, ag_ints shape)
     ag__shape_text text;
     if (!ag__dtype_ok(dtype))
         return ag_fail(c, AG_ERR_DTYPE, "ag_%s: %d is no dtype", op, (int)dtype);
-    if (shape.n < 0 || shape.n > AG_MAX_DIMS || (shape.n > 0 && !shape.data))
-        return ag_fail(c, AG_ERR_SHAPE, "ag_%s: the shape has %d dims; tensors have 0 to %d", op,
+    if (shape.n > 0 && !shape.data)
+        return ag_fail(c, AG_ERR_VALUE, "ag_%s: the list of sizes or dims is NULL", op);
+    if (shape.n < 0 || shape.n > AG_MAX_DIMS)
+        return ag_fail(c, AG_ERR_SHAPE,
+                       "ag_%s: got a list of %d numbers; tensors have 0 to %d dimensions", op,
                        shape.n, AG_MAX_DIMS);
     for (int i = 0; i < shape.n; i++) {
         if (shape.data[i] < -1)
@@ -152,8 +155,8 @@ static bool rule_gradient(const rule_call *k)
 {
     const ag__inst *i = k->i;
     const int64_t n_outputs = i->attrs->i[0], n = i->attrs->i[1];
-    if (n_outputs < 1 || n_outputs > i->n_in || n < 1 || n > i->n_in || i->n_in != 2 * n_outputs + n ||
-        i->n_out != n)
+    if (n_outputs < 1 || n_outputs > i->n_in || n < 1 || n > i->n_in ||
+        i->n_in != 2 * n_outputs + n || i->n_out != n)
         return rule_malformed(k, "it takes outputs, a gradient for each, and inputs");
     for (int j = 0; j < i->n_in; j++)
         if (i->in[j] < 0 && (j < n_outputs || j >= 2 * n_outputs))

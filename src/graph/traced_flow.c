@@ -135,6 +135,14 @@ static void traced_geometry(ag__geometry *g, const ag__type *type)
     ag__geometry_set(g, type->dtype, type->shape);
 }
 
+/* What the counter begins with, as a value of the region that is traced. */
+static ag_tensor *traced_zero(ag_context *c)
+{
+    ag_tensor *zero = ag_scalar(c, 0, .dtype = AG_I64);
+    const int32_t v = zero ? ag__region_operand(c->tracing, "while_loop", zero) : -1;
+    return v < 0 ? NULL : ag__give(ag__symbol_new(c->tracing, v));
+}
+
 bool ag__traced_while(ag_context *c, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
     const int n_carry = (int)i->attrs->list[AG_FLOW_CARRY], n = i->n_in + 1;
@@ -145,7 +153,7 @@ bool ag__traced_while(ag_context *c, const ag__inst *i, ag_tensor *const *in, ag
     ag__type *types = ag__alloc(c, types_bytes);
     ag__geometry *geometry = ag__alloc(c, out_bytes);
     ag_tensor **results = geometry ? (ag_tensor **)(void *)(geometry + n_carry + 1) : NULL;
-    ag_tensor *zero = ag_scalar(c, 0, .dtype = AG_I64);
+    ag_tensor *zero = traced_zero(c);
     bool ok = all && types && geometry && zero;
     for (int k = 0; k < n && ok; k++) {
         all[k] = k < n_carry ? in[k] : k == n_carry ? zero : in[k - 1];
