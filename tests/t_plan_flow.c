@@ -3,6 +3,8 @@
 
 #include "graph/rows.h"
 
+#include <stdio.h>
+
 /* ---- graphs ---- */
 
 typedef bool body_fn(ag_tensor *const *in, int n, ag_tensor **out, int m);
@@ -744,6 +746,117 @@ static void t_loops_in_loops(ag_context *c)
     }
 }
 
+/* ---- random loops ---- */
+
+static uint64_t body_state; /* bodies are traced one after the other */
+static int random_of(int n)
+{
+    body_state = body_state * 6364136223846793005u + 1442695040888963407u;
+    return (int)((body_state >> 33) % (uint64_t)n);
+}
+
+/* Everything has the shape of the variables: any may be any result. */
+BODY(random_branch)
+{
+    UNUSED;
+    for (int j = 0; j < m; j++)
+        out[j] = random_of(2) ? in[random_of(n)] : ag_mul(in[random_of(n)], .5);
+    return all_there(out, m);
+}
+static ag_tensor *random_step(ag_tensor *const *v, int n)
+{
+    ag_tensor *a = v[random_of(n)], *b = v[random_of(n)], *given[3], *r[2];
+    body_fn *const fns[] = { random_branch, random_branch };
+    switch (random_of(10)) {
+    case 0: return ag_sin(a);
+    case 1: return ag_flip(a, AG_DIMS(0));
+    case 2: return ag_mul(a, ag_tanh(ag_sum(b)));
+    case 3: return ag_view(ag_neg(a), AG_SHAPE(-1));
+    case 4: return ag_softmax(a, 0);
+    case 5: return ag_maximum(a, b);
+    case 6:
+        given[0] = ag_lt(ag_sum(a), ag_sum(b));
+        given[1] = a;
+        given[2] = b;
+        return branch_call(fns, 2, true, given, 3, r, 2) ? r[random_of(2)] : NULL;
+    default: return ag_mul(ag_sub(a, b), .75);
+    }
+}
+/* Three variables and a counter, its limit, which is captured, and a value that is. */
+BODY(random_body)
+{
+    ag_tensor *v[16] = { in[0], in[1], in[2], in[5] };
+    const int steps = 2 + random_of(8);
+    int have = 4;
+    (void)n;
+    for (int i = 0; i < steps; i++, have++)
+        if (!(v[have] = random_step(v, have)))
+            return false;
+    for (int j = 0; j < m; j++)
+        out[j] = j == 3 ? ag_add(in[3], 1) : v[random_of(have)];
+    return out[3] != NULL;
+}
+BODY(random_outer)
+{
+    ag_tensor *r[7], *zero = ag_full(ag_context_of(in[0]), AG_SHAPE(), 0, .dtype = AG_I64);
+    ag_tensor *given[] = {
+        in[random_of(3)], in[random_of(3)], in[5], zero, ag_add(in[3], 1), in[2]
+    };
+    if (!random_body(in, n, out, m) || !loop_call(&(loop){ .body = random_body,
+                                                           .cond = fewer,
+                                                           .n_carry = 4,
+                                                           .n_ys = 2,
+                                                           .n_captured = 2,
+                                                           .length = -1 },
+                                                  given, r))
+        return false;
+    out[random_of(3)] = r[random_of(3)];
+    out[m - 1] = r[0];
+    return (out[random_of(3)] = ag_sum(r[4 + random_of(2)], .dims = AG_DIMS(0))) != NULL;
+}
+GRAPH(random_loop)
+{
+    (void)n, (void)m;
+    body_state = *(const uint64_t *)arg;
+    ag_tensor *a = ag_mul(in[0], .5);
+    ag_tensor *given[] = { in[random_of(2)], a, in[1], in[2], in[3], random_of(2) ? a : in[1] };
+    ag_tensor *r[7];
+    body_fn *const body = random_of(2) ? random_body : random_outer;
+    if (!loop_call(&(loop){ .body = body,
+                            .cond = fewer,
+                            .n_carry = 4,
+                            .n_ys = 2,
+                            .n_captured = 2,
+                            .length = -1,
+                            .counts = true },
+                   given, r))
+        return false;
+    for (int j = 0; j < 6; j++)
+        out[j] = r[j];
+    out[6] = ag_add(ag_sum(r[4], .dims = AG_DIMS(0)), random_of(2) ? a : r[0]);
+    return out[6] != NULL;
+}
+
+static void t_random_loops(ag_context *c)
+{
+    const int64_t sizes[] = { 1, 3, 20 };
+    for (int seed = 0; seed < (harness_faults() ? 3 : 150); seed++)
+        AG_SCOPE (c) {
+            uint64_t state = (uint64_t)seed * 31 + 7;
+            char name[32];
+            snprintf(name, sizeof name, "loop %d", seed);
+            plans_case k = { .fn = random_loop, .arg = &state, .n = 4, .m = 7, .name = name };
+            for (int a = 0; a < 2; a++) {
+                ag_tensor **args = a ? k.others : k.args;
+                args[0] = numbers(c, AG_F32, AG_SHAPE(sizes[seed % 3]));
+                args[1] = numbers(c, AG_F32, AG_SHAPE(sizes[seed % 3]));
+                args[2] = number(c, AG_I64, 0);
+                args[3] = number(c, AG_I64, a ? 1 + seed % 5 : 4);
+            }
+            plans_check(c, &k);
+        }
+}
+
 /* ---- what cannot be planned, and what fails ---- */
 
 BODY(ragged_body)
@@ -904,6 +1017,6 @@ int main(int argc, char **argv)
                TEST(t_results_over_arguments), TEST(t_descent), TEST(t_sizes_of_arenas),
                TEST(t_very_many_values), TEST(t_branches), TEST(t_counter), TEST(t_carries),
                TEST(t_scans), TEST(t_stacks_of_unknown_length), TEST(t_loops_in_loops),
-               TEST(t_what_has_no_size), TEST(t_stacks_of_stacks), TEST(t_errors_in_the_middle),
-               TEST(t_cancelled));
+               TEST(t_random_loops), TEST(t_what_has_no_size), TEST(t_stacks_of_stacks),
+               TEST(t_errors_in_the_middle), TEST(t_cancelled));
 }

@@ -170,7 +170,10 @@ static int next_random(random_graph *r, int n)
 static ag_tensor *random_value(random_graph *r, ag_tensor *const *v, int n)
 {
     ag_tensor *a = v[next_random(r, n)], *b = v[next_random(r, n)], *s = v[0];
-    switch (next_random(r, 16)) {
+    const ag_dtype more[] = { AG_F32, AG_F64, AG_I32, AG_I64, AG_F16, AG_BOOL };
+    if (ag_dtype_of(a) == AG_BOOL)
+        return ag_to(a, AG_F32);
+    switch (next_random(r, 19)) {
     case 0: return ag_sin(a);
     case 1: return ag_tanh(a);
     case 2: return ag_neg(a);
@@ -178,11 +181,17 @@ static ag_tensor *random_value(random_graph *r, ag_tensor *const *v, int n)
     case 4: return ag_mul(a, .5);
     case 5: return ag_ndim(a) == 2 ? ag_t(a) : ag_cos(a);
     case 6: return ag_ndim(a) ? ag_sum(a, .dims = AG_DIMS(-1), .keepdim = true) : ag_exp(ag_neg(a));
-    case 7: return ag_ndim(a) ? ag_mean(a, .dims = AG_DIMS(0)) : ag_add(a, 1);
+    case 7:
+        return ag_ndim(a) && ag__is_float(ag_dtype_of(a)) ? ag_mean(a, .dims = AG_DIMS(0))
+                                                          : ag_add(a, 1);
     case 8: return ag_ndim(a) ? ag_select(a, 0, 0) : ag_relu(a);
     case 9: return ag_view(a, ((ag_ints){ (int64_t[]){ ag_numel(a) }, 1 }));
-    case 10: return ag_to(a, next_random(r, 2) ? AG_F32 : AG_F64);
-    case 11: return ag_ndim(a) == 2 && ag_ndim(b) == 2 ? ag_mm(a, ag_t(a)) : ag_mul(a, a);
+    case 10: return ag_to(a, more[next_random(r, AG_COUNT(more))]);
+    case 11:
+        return ag_ndim(a) == 2 && ag__is_float(ag_dtype_of(a)) ? ag_mm(a, ag_t(a)) : ag_mul(a, a);
+    case 13: return ag_lt(a, .5);
+    case 14: return ag_where(ag_ge(a, 0), a, ag_neg(a));
+    case 15: return ag_add(ag_remainder(a, 3), 1);
     case 12: return ag_add(s, ag_amax(a));
     default: break;
     }
@@ -192,7 +201,7 @@ static ag_tensor *random_value(random_graph *r, ag_tensor *const *v, int n)
         const int64_t x = shapes[0].data[shapes[0].n - d], y = shapes[1].data[shapes[1].n - d];
         fits = fits && (x == y || x == 1 || y == 1);
     }
-    if (!fits)
+    if (!fits || ag_dtype_of(b) == AG_BOOL)
         b = a;
     return next_random(r, 3) ? ag_mul(ag_sub(a, b), .25) : ag_maximum(a, ag_mul(b, .75));
 }

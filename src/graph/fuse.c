@@ -271,9 +271,7 @@ static bool fuse_output(fuse_text *t, int32_t v, int which)
 static bool fuse_fill(fuse_text *t)
 {
     const ag__region *r = t->b->r;
-    int32_t first = t->last;
-    while (first > 0 && t->last - first < FUSE_WINDOW)
-        first--;
+    const int32_t first = t->last < FUSE_WINDOW ? 0 : t->last - FUSE_WINDOW;
     for (int32_t m = first; m <= t->last; m++)
         for (int j = 0; j < r->insts[m].n_in && t->b->group[m] == t->last; j++)
             fuse_input(t, r->insts[m].in[j]);
@@ -312,7 +310,6 @@ bool ag__fuse_step(plan_build *b, int32_t k)
     if (!t.outputs)
         return false;
     s->u.program.text = t.text;
-    t.text->shape = fuse_shape(b, b->r->insts[k].out);
     t.text->inputs = t.inputs;
     t.text->steps = t.steps;
     t.text->outputs = t.outputs;

@@ -274,7 +274,8 @@ static inline size_t ag__plan_size(const ag_tensor *t)
 {
     return (size_t)t->numel * ag__itemsize((ag_dtype)t->dtype);
 }
-/* Gives places their offsets, and the arena its size. */
+
+/* Gives places their offsets, and makes the arena. */
 bool ag__plan_arrange(ag__plan *p);
 /* The arena is there: steps get what depends on addresses. */
 bool ag__plan_link(ag__plan *p);

@@ -13,11 +13,11 @@
  *                i[0]: how many inputs
  *     cond       pred, inputs, captured; region for false, for true      -> results
  *     switch     index, inputs, captured; a region for each branch       -> results
- *     while      variables, captured; regions: body, condition           -> variables
- *     scan       carry, xs, captured; region: body                       -> carry, ys
+ *     while      variables, captured; regions: body, condition           -> variables, ys, count
+ *     scan       carry, xs, length, captured; region: body               -> carry, ys, count
  *     reshape_like, expand_like, cut_like   x, other                     -> x
  *                list: sizes; see ops/op.h and sizes.c
- * What a loop keeps in its list is in ag__loop.
+ * What a loop keeps in its list says which of them are there: AG_FLOW_...
  */
 #ifndef AG_GRAPH_ROWS_H
 #define AG_GRAPH_ROWS_H
