@@ -27,13 +27,13 @@ static const optimize_pass optimize_passes[] = {
     { "prune", 0, ag__pass_prune },
 };
 
-typedef void optimize_dump(const char *pass, const char *graph, void *user);
+typedef void optimize_dump(const char *name, const char *graph, void *user);
 
-static bool optimize_show(const ag_graph *g, const char *pass, optimize_dump *dump, void *user)
+static bool optimize_show(const ag_graph *g, const char *name, optimize_dump *dump, void *user)
 {
     char *text = ag__graph_string(g);
     if (text)
-        dump(pass, text, user);
+        dump(name, text, user);
     ag_free(text);
     return text != NULL;
 }
@@ -42,13 +42,13 @@ ag_graph *ag__optimize(ag_graph *g, int off, optimize_dump *dump, void *user)
 {
     bool ok = true;
     for (int k = 0; k < AG_COUNT(optimize_passes) && ok; k++) {
-        const optimize_pass *pass = &optimize_passes[k];
-        if (pass->bits & off)
+        const optimize_pass *p = &optimize_passes[k];
+        if (p->bits & off)
             continue;
-        ag_graph *new = pass->run(g);
+        ag_graph *new = p->run(g);
         ag_graph_free(g);
         g = new;
-        ok = g && (!dump || optimize_show(g, pass->name, dump, user));
+        ok = g && (!dump || optimize_show(g, p->name, dump, user));
     }
     if (!ok)
         ag_graph_free(g);

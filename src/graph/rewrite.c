@@ -440,12 +440,12 @@ static bool rewrite_names(ag_graph *g, const ag_graph *from)
     return ok;
 }
 
-ag_graph *ag__rewrite_graph(const ag_graph *g, const ag__rewrite_pass *pass)
+ag_graph *ag__rewrite_graph(const ag_graph *g, const ag__rewrite_pass *how)
 {
     ag_graph *new = ag__graph_new(g->c, true);
     if (!new)
         return NULL;
-    ag__rewrite rw = { .pass = pass, .from = &g->main, .to = &new->main };
+    ag__rewrite rw = { .pass = how, .from = &g->main, .to = &new->main };
     rw.map = rewrite_map(g->c, &g->main);
     if (rw.map && rewrite_region(&rw, rewrite_main(&rw), NULL) && rewrite_names(new, g)) {
         new->finalized = g->finalized;

@@ -36,7 +36,7 @@ struct ag__rewrite {
 };
 
 /* A copy of g. NULL when out of memory. */
-ag_graph *ag__rewrite_graph(const ag_graph *g, const ag__rewrite_pass *pass);
+ag_graph *ag__rewrite_graph(const ag_graph *g, const ag__rewrite_pass *how);
 
 /* ---- what passes call; all give false or -1 when out of memory ---- */
 

@@ -8,8 +8,8 @@
 /* What `size` means beside `other`; -1 when it is not known. Others stay. */
 static int64_t sizes_meant(ag_ints x, ag_ints other, int64_t size)
 {
-    const int64_t d = size - AG_SIZE_OF_OTHER(0);
-    return size < 0 && d >= 0 && d < other.n ? other.data[d] : ag__size_meant(x, size);
+    const int64_t d = size < 0 ? size - AG_SIZE_OF_OTHER(0) : -1;
+    return d >= 0 && d < other.n ? other.data[d] : ag__size_meant(x, size);
 }
 
 /* Of an expansion: x's own size, where it has one and the other is 1. */

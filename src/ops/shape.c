@@ -60,8 +60,10 @@ int64_t ag__sizes_or_same(const ag_tensor *x, int a, int b)
 
 int64_t ag__size_meant(ag_ints x, int64_t size)
 {
+    if (size >= 0)
+        return size;
     const int64_t d = size - AG_SIZE_OF(0), a = d / AG_MAX_DIMS - 1, b = d % AG_MAX_DIMS;
-    if (size >= 0 || d < 0 || (a < 0 ? d : b) >= x.n || a > b)
+    if (d < 0 || (a < 0 ? d : b) >= x.n || a > b)
         return size;
     return a < 0 ? x.data[d] : ag__shape_numel((ag_ints){ x.data + a, (int)(b - a) + 1 });
 }
