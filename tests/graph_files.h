@@ -158,7 +158,7 @@ static inline ag_graph *files_again(ag_context *c, ag_graph *g)
 {
     static char first[FILES_MAX];
     char a[FILES_PATH], b[FILES_PATH];
-    size_t n, m;
+    size_t n = 0, m = 0;
     files_path(a, "a.graph");
     files_path(b, "b.graph");
     CHECK(ag_graph_save(g, a));
