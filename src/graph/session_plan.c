@@ -184,11 +184,6 @@ static ag__session_plan *plan_new(ag_session *s, ag__choice *choice, ag_tensor *
     choice->plans = p;
     choice->n_plans++;
     s->stats.plans += p->plan != NULL;
-    if (p->plan) {
-        s->stats.nodes = ag__plan_nodes(p->plan);
-        s->stats.steps = ag__plan_steps(p->plan);
-        s->stats.arena_bytes = ag__plan_bytes(p->plan);
-    }
     return p;
 }
 
@@ -224,6 +219,9 @@ bool ag__session_plan_run(ag_session *s, ag__choice *choice, const ag__session_p
         return false;
     for (int i = 0; i < p->n_inputs; i++)
         args[i] = values[p->inputs[i]];
+    s->stats.nodes = ag__plan_nodes(p->plan);
+    s->stats.steps = ag__plan_steps(p->plan);
+    s->stats.arena_bytes = ag__plan_bytes(p->plan);
     const bool ok = ag__plan_run(p->plan, args, out);
     for (int j = 0; j < m && ok; j++) {
         if (j < choice->n_fetches) {
