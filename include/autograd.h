@@ -592,7 +592,8 @@ AG_API ag_tensor *ag_variable(ag_graph *g, ag_tensor *initial, const ag_node_opt
 AG_API ag_tensor *ag_variable_empty(ag_graph *g, ag_dtype dtype, ag_ints shape,
                                     const ag_node_options *);
 /* The new value of `var`, which is written at the end of a run that needs this tensor. A run reads in
- * `var` what was there at its start; ag_assign_add and _sub go on from assignments before them. */
+ * `var` what was there at its start; ag_assign_add and _sub go on from assignments before them. The value
+ * has the shape and dtype of var; a number beside a 0-dim one takes its dtype. */
 AG_API ag_tensor *ag_assign(ag_tensor *var, ag_tensor *value);
 AG_API ag_tensor *ag_assign_add(ag_tensor *var, ag_tensor *value);
 AG_API ag_tensor *ag_assign_sub(ag_tensor *var, ag_tensor *value);
@@ -1187,6 +1188,9 @@ static inline ag_operand ag_operand_real(double v)
 #define ag_masked_fill(x, mask, v) AG__TERNARY(ag_masked_fill, x, mask, v)
 #define ag_masked_fill_(x, mask, v) AG__TERNARY(ag_masked_fill_, x, mask, v)
 #define ag_bernoulli_(x, p) AG__BINARY(ag_bernoulli_, x, p)
+#define ag_assign(var, value) AG__BINARY(ag_assign, var, value)
+#define ag_assign_add(var, value) AG__BINARY(ag_assign_add, var, value)
+#define ag_assign_sub(var, value) AG__BINARY(ag_assign_sub, var, value)
 #define ag_add_(a, b) AG__BINARY(ag_add_, a, b)
 #define ag_sub_(a, b) AG__BINARY(ag_sub_, a, b)
 #define ag_mul_(a, b) AG__BINARY(ag_mul_, a, b)
