@@ -90,6 +90,7 @@
 #include "src/autograd/view.c"
 
 #include "src/graph/build.c"
+#include "src/graph/choice.c"
 #include "src/graph/compile.c"
 #include "src/graph/copy.c"
 #include "src/graph/depend.c"
