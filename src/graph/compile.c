@@ -484,7 +484,8 @@ static bool compile_record(ag_function *f, compile_signature *s)
 /* Traced for the shapes at hand and planned, unless it cannot be. False with an error. */
 static bool compile_trace(ag_function *f, compile_signature *s)
 {
-    const ag__planning how = { f->options.passes_off, f->options.dump, f->options.dump_user };
+    const ag__planning how = { f->options.passes_off, f->options.dump, f->options.dump_user,
+                               f->options.dump_dot };
     if (f->options.backend == AG_BACKEND_INTERPRET)
         return true;
     bool wanted = false;

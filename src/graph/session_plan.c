@@ -97,7 +97,8 @@ static bool serve_make(ag_session *s, const ag__choice *k, ag_tensor *const *arg
     for (int i = 0; i < k->n_given; i++)
         types[i] = (ag__type){ (ag_dtype)args[i]->dtype, ag__sizes(args[i]), false };
     serve_request q = { s, k };
-    const ag__planning how = { s->options.passes_off, s->options.dump, s->options.dump_user };
+    const ag__planning how = { s->options.passes_off, s->options.dump, s->options.dump_user,
+                               s->options.dump_dot };
     ag__quiet quiet;
     ag__quiet_begin(&quiet, s->c);
     ag_graph *g =
