@@ -101,7 +101,7 @@ static model define(ag_graph *g)
     ag_grad(&m.loss, 1, p, N_PARAMS, gradients);
 
     ag_tensor *t = ag_variable(g, ag_scalar(c, 0, .dtype = AG_F64), .name = "t");
-    t = ag_assign_add(t, ag_scalar(c, 1, .dtype = AG_F64));
+    t = ag_assign_add(t, 1);
     for (int i = 0; i < N_PARAMS; i++)
         updates[i] = adam(p[i], ag_zeros_like(initial[i]), gradients[i], t);
     m.step = ag_group(updates, N_PARAMS);

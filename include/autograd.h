@@ -520,8 +520,9 @@ AG_API ag_tensor *ag_vhp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value
 /* ---- control flow -------------------------------------------------------------------------- */
 
 /* On tensors that hold data these are the loops and branches of C. Where an operand is symbolic (below)
- * they become part of the graph, and each function is called once, with symbolic tensors. Functions may
- * use tensors from outside, and differentiating with respect to those works. */
+ * they become part of the graph, and each function is called once, with symbolic tensors. A selector that
+ * holds data is obeyed at once, and a loop that meets a symbolic value becomes part of the graph from there
+ * on. Functions may use tensors from outside, and differentiating with respect to those works. */
 
 typedef ag_tensor *(*ag_cond_fn)(ag_tensor *const *vars, int n, void *user);
 typedef bool (*ag_body_fn)(ag_tensor *const *vars, int n, ag_tensor **next, void *user);
@@ -533,8 +534,8 @@ typedef struct {
     int snapshots; /* backward computes states again from so many (binomial schedule); 0: keeps all */
 } ag_while_options;
 /* vars = init; while cond(vars): vars = body(vars); out = vars. cond gives one element. The body keeps
- * number, dtypes and shapes of the variables; a dim that enters as -1, or is -1 in the invariants, may
- * change. */
+ * number and dtypes of the variables, and in a graph their shapes, but for dims that enter as -1 or are -1
+ * in the invariants. */
 AG_API bool ag_while_loop(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, int n,
                           ag_tensor **out, const ag_while_options *);
 typedef struct {
@@ -554,7 +555,7 @@ typedef struct {
     size_t size;
     void *user;
     bool reverse;   /* from the last x to the first; y[i] belongs to x[i] */
-    int64_t length; /* with k = 0: the number of steps */
+    int64_t length; /* the number of steps where k = 0; xs of another length are an error */
 } ag_scan_options;
 /* For each i along the first dims of xs: carry, y[i] = fn(carry, x[i]). ys are stacked along a new first
  * dim. n, k or m may be 0 with NULL lists. */
@@ -564,15 +565,15 @@ AG_API bool ag_scan(ag_scan_fn fn, ag_tensor *const *init, int n, ag_tensor *con
 /* ---- static graphs ------------------------------------------------------------------------- */
 
 /* A graph is defined once and run many times. A symbolic tensor is a value of a graph: it has a dtype
- * and a shape, with -1 for what is known only when it runs, and no data. Every operation above records
- * when one of its operands is symbolic; tensors with data become constants (copies). ag_grad, ag_vjp
- * and ag_jvp of symbolic tensors give symbolic tensors: outputs need not be of one element only where
- * grad_outputs are given; create_graph and retain_graph mean nothing. */
+ * and a shape, with -1 for what is known only when it runs, and no data. Every operation records when one
+ * of its operands is symbolic; tensors with data become constants (copies). ag_grad, ag_vjp and ag_jvp of
+ * symbolic tensors give symbolic tensors: outputs have one element unless grad_outputs are given;
+ * create_graph and retain_graph mean nothing. */
 
 typedef struct ag_graph ag_graph;
 AG_API ag_graph *ag_graph_new(ag_context *c);
 /* "Graph is finalized and cannot be modified." from here on; sessions of other contexts, in threads of
- * their own, may run it at the same time. */
+ * their own, may be made of it and run at the same time. */
 AG_API bool ag_graph_finalize(ag_graph *g);
 AG_API void ag_graph_free(ag_graph *g); /* sessions that are left live on, for ag_session_free only */
 AG_API ag_context *ag_graph_context(const ag_graph *g);
@@ -591,7 +592,8 @@ AG_API ag_tensor *ag_variable(ag_graph *g, ag_tensor *initial, const ag_node_opt
 AG_API ag_tensor *ag_variable_empty(ag_graph *g, ag_dtype dtype, ag_ints shape,
                                     const ag_node_options *);
 /* The new value of `var`, which is written at the end of a run that needs this tensor. A run reads in
- * `var` what was there at its start; ag_assign_add and _sub go on from assignments before them. */
+ * `var` what was there at its start; ag_assign_add and _sub go on from assignments before them. The value
+ * has the shape and dtype of var; a number beside a 0-dim one takes its dtype. */
 AG_API ag_tensor *ag_assign(ag_tensor *var, ag_tensor *value);
 AG_API ag_tensor *ag_assign_add(ag_tensor *var, ag_tensor *value);
 AG_API ag_tensor *ag_assign_sub(ag_tensor *var, ag_tensor *value);
@@ -615,15 +617,15 @@ AG_API bool ag_graph_write_dot(ag_graph *g, const char *path);
 AG_API bool ag_graph_save(ag_graph *g, const char *path);
 AG_API ag_graph *ag_graph_load(ag_context *c, const char *path);
 
-/* How a graph runs: step by step through the operations above, or planned for the shapes at hand,
- * optimised, in one arena of memory. AG_BACKEND_CC is planned. */
+/* How a graph runs: planned for the shapes at hand, optimised, in one arena of memory; or step by step
+ * through the operations of the dynamic graph. AG_BACKEND_CC is not there yet: AG_ERR_UNSUPPORTED. */
 typedef enum { AG_BACKEND_FUSED, AG_BACKEND_INTERPRET, AG_BACKEND_CC } ag_backend;
 /* Optimisations; a set of them is their sum. */
 enum {
     AG_PASS_FOLD = 1,       /* compute what depends on constants alone */
     AG_PASS_CSE = 2,        /* compute equal things once */
     AG_PASS_ALGEBRA = 4,    /* x * 1, x + 0, -(-x), ... */
-    AG_PASS_TRANSPOSE = 8,  /* transposes into products */
+    AG_PASS_TRANSPOSE = 8,  /* transposes into products; only with algebra */
     AG_PASS_HOIST = 16,     /* what does not change out of loops */
     AG_PASS_FUSE = 32,      /* pointwise operations, with a reduction at their end, in one loop */
     AG_PASS_REUSE = 64,     /* memory of values that are not needed any more */
@@ -654,7 +656,7 @@ AG_API void ag_session_close(ag_session *s); /* runs fail from here on; memory i
 AG_API void ag_session_free(ag_session *s);
 typedef struct ag_session_stats {
     int64_t plans, runs;    /* signatures that were planned; runs, also those that failed */
-    int64_t interpreted;    /* runs that went step by step since shapes depend on data */
+    int64_t interpreted;    /* runs that went step by step since they could not be planned */
     int64_t nodes, steps;   /* of the plan that ran last: after optimisation, and what it executes */
     size_t arena_bytes;     /* of the plan that ran last */
 } ag_session_statistics;
@@ -662,7 +664,8 @@ AG_API void ag_session_stats(ag_session *s, ag_session_statistics *stats);
 
 /* fn, traced once for each signature of its inputs (shapes, dtypes, which want a gradient), optimised, and
  * run in the dynamic graph as one node, which can be differentiated to any order. fn sees symbolic
- * tensors; tensors with data that it uses beside its inputs are constants. */
+ * tensors; tensors with data that it uses beside its inputs are constants. A call with symbolic inputs
+ * calls fn itself, which becomes part of their graph. */
 typedef struct ag_function ag_function;
 typedef struct {
     size_t size;
@@ -1187,6 +1190,9 @@ static inline ag_operand ag_operand_real(double v)
 #define ag_masked_fill(x, mask, v) AG__TERNARY(ag_masked_fill, x, mask, v)
 #define ag_masked_fill_(x, mask, v) AG__TERNARY(ag_masked_fill_, x, mask, v)
 #define ag_bernoulli_(x, p) AG__BINARY(ag_bernoulli_, x, p)
+#define ag_assign(var, value) AG__BINARY(ag_assign, var, value)
+#define ag_assign_add(var, value) AG__BINARY(ag_assign_add, var, value)
+#define ag_assign_sub(var, value) AG__BINARY(ag_assign_sub, var, value)
 #define ag_add_(a, b) AG__BINARY(ag_add_, a, b)
 #define ag_sub_(a, b) AG__BINARY(ag_sub_, a, b)
 #define ag_mul_(a, b) AG__BINARY(ag_mul_, a, b)

@@ -326,6 +326,41 @@ static void t_loops_that_fail_on_their_way(ag_context *c)
     }
 }
 
+/* What a body would compute alike in every turn is not computed where there is none. */
+static ag_tensor *below_zero(ag_tensor *const *v, int n, void *user)
+{
+    (void)n, (void)user;
+    return ag_lt(v[0], 0);
+}
+
+static bool adds_a_remainder(ag_tensor *const *v, int n, ag_tensor **next, void *user)
+{
+    ag_tensor *const *of = user;
+    (void)n;
+    next[0] = ag_add(v[0], ag_remainder(of[0], of[1]));
+    return next[0] != NULL;
+}
+
+static void t_loops_without_turns_divide_nothing(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *seven = whole(c, 7), *zero = whole(c, 0), *under = whole(c, -5), *end = NULL;
+    ag_tensor *of[] = { ag_placeholder(g, AG_I64, AG_SHAPE()),
+                        ag_placeholder(g, AG_I64, AG_SHAPE()) };
+    ag_tensor *start = ag_placeholder(g, AG_I64, AG_SHAPE());
+    CHECK(seven && zero && under && of[0] && of[1] && start);
+    CHECK(ag_while_loop(below_zero, adds_a_remainder, &start, 1, &end, .user = of));
+    const ag_feed none[] = { { of[0], seven }, { of[1], zero }, { start, seven } };
+    const ag_feed some[] = { { of[0], seven }, { of[1], zero }, { start, under } };
+    for (int b = 0; b < GRAPHS_BACKENDS; b++) {
+        ag_session *s = graphs_session(g, graphs_backend[b]);
+        ag_tensor *t = NULL;
+        CHECK(ag_session_run(s, none, 3, &end, 1, &t));
+        CHECK_CLOSE(ag_item(t), 7, 0);
+        CHECK_ERROR(ag_session_run(s, some, 3, &end, 1, &t), AG_ERR_VALUE, "ag_remainder");
+    }
+}
+
 /* ---- a loop without an end ---- */
 
 static void *cancel_soon(void *c)
@@ -377,5 +412,6 @@ int main(int argc, char **argv)
                TEST(t_fetches_that_are_none), TEST(t_tensors_of_loops_and_branches),
                TEST(t_sessions_that_cannot_be), TEST(t_a_closed_session),
                TEST(t_a_session_of_another_context), TEST(t_loops_end_at_their_maximum),
-               TEST(t_loops_that_fail_on_their_way), TEST(t_a_run_is_cancelled));
+               TEST(t_loops_that_fail_on_their_way), TEST(t_loops_without_turns_divide_nothing),
+               TEST(t_a_run_is_cancelled));
 }

@@ -141,6 +141,29 @@ static void t_assignments_in_a_row(ag_context *c)
     }
 }
 
+/* They take the dtype of the variable, and have no dimensions. */
+static void t_numbers_are_assigned(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *n = ag_variable(g, ag_scalar(c, 5, .dtype = AG_I64));
+    ag_tensor *x = ag_variable(g, ag_scalar(c, 5)), *v = ag_variable(g, ag_ones(c, AG_SHAPE(3)));
+    ag_tensor *more = ag_assign_add(n, 2), *less = ag_assign_sub(x, 0.5), *none = ag_assign(x, 0);
+    ag_tensor *const fetches[] = { more, less, none };
+    CHECK(more && less && none);
+    CHECK(ag_dtype_of(more) == AG_I64 && ag_dtype_of(none) == AG_F32);
+    CHECK_ERROR(ag_assign_add(v, 1), AG_ERR_SHAPE,
+                "ag_assign_add: the variable has shape [3], the value []");
+    for (int k = 0; k < GRAPHS_BACKENDS; k++) {
+        ag_session *s = graphs_session(g, graphs_backend[k]);
+        ag_tensor *t[3] = { NULL };
+        CHECK(ag_session_run(s, NULL, 0, fetches, 3, t));
+        CHECK_CLOSE(ag_item(t[0]), 7, 0);
+        CHECK_CLOSE(ag_item(t[1]), 4.5, 0);
+        CHECK_CLOSE(ag_item(ag_variable_value(s, n)), 7, 0);
+        CHECK_CLOSE(ag_item(ag_variable_value(s, x)), 0, 0);
+    }
+}
+
 static void t_the_last_assignment_stays(ag_context *c)
 {
     ag_graph *g = graphs_graph(c);
@@ -354,8 +377,9 @@ int main(int argc, char **argv)
                TEST(t_values_from_outside_that_do_not_fit),
                TEST(t_a_run_reads_what_was_there_at_its_start),
                TEST(t_assignments_are_simultaneous), TEST(t_assignments_in_a_row),
-               TEST(t_the_last_assignment_stays), TEST(t_assignments_that_do_not_fit),
-               TEST(t_assigned_sizes_that_turn_out_wrong), TEST(t_control_dependencies),
-               TEST(t_control_dependencies_that_cannot_be), TEST(t_a_variable_without_a_value),
-               TEST(t_a_failed_run_leaves_variables), TEST(t_a_line_is_learnt));
+               TEST(t_numbers_are_assigned), TEST(t_the_last_assignment_stays),
+               TEST(t_assignments_that_do_not_fit), TEST(t_assigned_sizes_that_turn_out_wrong),
+               TEST(t_control_dependencies), TEST(t_control_dependencies_that_cannot_be),
+               TEST(t_a_variable_without_a_value), TEST(t_a_failed_run_leaves_variables),
+               TEST(t_a_line_is_learnt));
 }

@@ -7,8 +7,8 @@
  * derivative that will be differentiated again is a call of the compiled joint function, which is a
  * function like any other; so there is every order.
  *
- * What cannot be planned (shapes that depend on data) is replayed step by step, and the dynamic graph
- * records the steps.
+ * What cannot be planned (a loop that changes shapes) is replayed step by step, and the dynamic graph
+ * records the steps. Of symbolic inputs the function is simply called, and recorded in their graph.
  */
 #include <string.h>
 

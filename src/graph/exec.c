@@ -1,4 +1,7 @@
-/* Running plans: see plan.h. What is written over is written when nothing can fail any more. */
+/*
+ * Running plans, see plan.h: arguments are bound or copied, then steps are taken from a list. What is written
+ * over an argument is written when nothing can fail any more.
+ */
 #include <string.h>
 
 #include "../ops/pointwise.h"

@@ -6,9 +6,9 @@
  * The gradient of a loop is a scan that goes back. The body and its derivative are traced as one region,
  * `joint`, and cut in two: the forward part gives, beside its results, what the backward part needs of it
  * (residuals.c), which the loop stacks as ys. So there are two new instructions: the loop once more, with
- * more ys, of which the first is the twin (graph.h) and which takes its place; and the scan, over
- * these stacks from the last to the first, whose carry is the gradient of the carry and sums of the gradients of
- * what is captured. All are loops with nodes again, so a derivative of a derivative is nothing new.
+ * more ys, of which the first is the twin (graph.h) and which takes its place; and the scan, over these
+ * stacks from the last to the first, whose carry is the gradient of the carry and sums of the gradients
+ * of what is captured. All are loops with nodes again, so a derivative of a derivative is nothing new.
  */
 #include <string.h>
 

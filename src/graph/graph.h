@@ -13,10 +13,11 @@
  * Graphs come in two kinds. Those of users are *recorded* (record.c): the calls of their program, with
  * unknown sizes, and `gradient` standing for a derivative. A *traced* graph is made by replaying a
  * recorded one for known shapes (replay.h): derivatives are taken by the engine itself, since its
- * symbolic tensors have nodes as others have. Traced graphs are what is optimised and planned.
+ * symbolic tensors have nodes as others have. The only sizes that it does not know are those which data
+ * decide. Traced graphs are what is optimised and planned.
  *
- * A recorded graph that is finished is never written again. All it is made of, but for the tensors of
- * constants, lies in chunks that go with it.
+ * A graph that is finalised is never written again. All it is made of, but for the tensors of constants,
+ * lies in chunks that go with it.
  */
 #ifndef AG_GRAPH_GRAPH_H
 #define AG_GRAPH_GRAPH_H

@@ -51,6 +51,8 @@ static bool hoist_is_safe(const ag__op *op)
                                 AG_OP_full_like,
                                 AG_OP_slice_backward,
                                 AG_OP_select_backward };
+    if (op == ag__ops[AG_OP_fmod] || op == ag__ops[AG_OP_remainder]) /* by an integer 0 */
+        return false;
     if (op->pointwise || op->is_view || op->is_hidden_view)
         return true;
     for (int k = 0; k < AG_COUNT(safe); k++)

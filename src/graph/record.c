@@ -93,7 +93,8 @@ ag__region *ag__region_for(const char *op, ag_tensor *const *in, int n)
             return NULL;
         if (first && s->graph != first->graph)
             return ag__fail(in[i]->c, AG_ERR_GRAPH,
-                            "ag_%s: operands %d and another belong to different graphs", op, i);
+                            "ag_%s: operand %d and one before it belong to different graphs", op,
+                            i);
         first = first ? first : s;
     }
     if (!first)

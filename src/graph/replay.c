@@ -1,4 +1,7 @@
-/* See replay.h. Each row that only graphs have says here what it does when it is run. */
+/*
+ * The replay of a region, see replay.h: instruction by instruction, in brackets, so that a value goes with
+ * the last that uses it. Rows of the table are called, those that only graphs have say here what they do.
+ */
 #include "replay.h"
 
 #include <string.h>

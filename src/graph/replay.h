@@ -1,7 +1,11 @@
 /*
  * Replaying a region: its instructions are run again as calls of operations. On tensors with data this
  * computes (the interpreter); on symbolic tensors of a traced graph it makes that graph, for known
- * shapes, with `gradient` and `jvp` replaced by what the engine does. It is one function either way.
+ * shapes, with `gradient` and `jvp` replaced by what the engine does. It is one function either way. Only
+ * loops and branches ask which it is: they take their turns, or become instructions (traced_flow.c).
+ *
+ * Traced regions are replayed as well: into a new graph, where a part of one becomes a function (joint.c),
+ * or its derivative is taken (flow_rule.c).
  */
 #ifndef AG_GRAPH_REPLAY_H
 #define AG_GRAPH_REPLAY_H

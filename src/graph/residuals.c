@@ -1,7 +1,8 @@
 /*
  * What to keep for a backward pass: of a region that computes values and then derivatives from them, the
  * values that the derivatives need. Whatever follows from parameters that are at hand anyway is computed
- * again, and so are views, fills and loops inside a loop; everything else is kept.
+ * again, and so are views, fills and loops of unknown length; everything else is kept. What depends on
+ * random numbers is never computed again.
  */
 #include <string.h>
 

@@ -1,4 +1,8 @@
-/* Which instructions of a region are needed for some of its values, and how long values are. */
+/*
+ * Which instructions of a region are needed for some of its values, and which is the last to use each
+ * value: one walk back. Where a value is given that gradients flow through, what computes it is needed too,
+ * for its nodes; the given one is then put in its place.
+ */
 #include <string.h>
 
 #include "gradient.h"
