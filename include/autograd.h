@@ -654,8 +654,8 @@ AG_API void ag_session_free(ag_session *s);
 typedef struct ag_session_stats {
     int64_t plans, runs;    /* signatures that were planned; runs, also those that failed */
     int64_t interpreted;    /* runs that went step by step since shapes depend on data */
-    int64_t nodes, steps;   /* of the latest plan: after optimisation, and how many it executes */
-    size_t arena_bytes;     /* of the latest plan */
+    int64_t nodes, steps;   /* of the plan that ran last: after optimisation, and how many it takes */
+    size_t arena_bytes;     /* of the plan that ran last */
 } ag_session_statistics;
 AG_API void ag_session_stats(ag_session *s, ag_session_statistics *stats);
 

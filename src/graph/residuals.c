@@ -38,8 +38,9 @@ enum {
     RESIDUAL_FUNCTION = 8,  /* of a byte of exp, tanh and so on, beside their arithmetic, */
     RESIDUAL_LINES = 24,    /* of softmax, layer_norm, */
     RESIDUAL_REDUCTION = 4, /* of what is reduced, */
-    RESIDUAL_COPY = 2,      /* and of what is copied, computed again */
-    RESIDUAL_LARGE = 20000  /* values */
+    RESIDUAL_COPY = 2,      /* of what is copied, */
+    RESIDUAL_SHORT = 32,   /* and a part for each term of products, up to so many, computed again */
+    RESIDUAL_LARGE = 20000 /* values */
 };
 
 typedef struct {
@@ -151,6 +152,17 @@ static int64_t residuals_rate(const ag__op *op)
                                                                    : -1;
 }
 
+/* Of a product of matrices: how many terms a sum has; -1: too many. */
+static int64_t residuals_terms(const residuals *r, const ag__inst *i)
+{
+    const int left = i->op == ag__ops[AG_OP_addmm];
+    if (!left && i->op != ag__ops[AG_OP_mm] && i->op != ag__ops[AG_OP_bmm])
+        return -1;
+    const ag__value *v = &r->joint->values[i->in[left]];
+    const int64_t terms = v->shape[v->ndim - 1];
+    return terms > RESIDUAL_SHORT ? -1 : terms;
+}
+
 static int64_t residuals_times(int64_t bytes, int64_t rate)
 {
     return bytes > AG_CUT_MOST / (2 * RESIDUAL_BYTE) ? AG_CUT_MOST : bytes * rate;
@@ -171,7 +183,9 @@ static int64_t residuals_run(const residuals *r, const ag__inst *i)
         return residuals_times(out,
                                row->cost +
                                    (row->keeps_integers || row->predicate ? 0 : RESIDUAL_FUNCTION));
-    const int64_t rate = i->n_regions ? -1 : residuals_rate(i->op);
+    const int64_t terms = residuals_terms(r, i), rate = residuals_rate(i->op);
+    if (terms >= 0)
+        return residuals_times(out, terms);
     int64_t most = out;
     for (int j = 0; j < i->n_in; j++)
         if (residuals_bytes(r, i->in[j]) > most)

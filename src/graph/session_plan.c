@@ -184,7 +184,13 @@ static ag__session_plan *plan_new(ag_session *s, ag__choice *choice, ag_tensor *
     choice->plans = p;
     choice->n_plans++;
     s->stats.plans += p->plan != NULL;
-    if (p->plan) {
+    return p;
+}
+
+/* Of the plan that is used now. */
+static ag__session_plan *plan_tell(ag_session *s, ag__session_plan *p)
+{
+    if (p && p->plan) {
         s->stats.nodes = ag__plan_nodes(p->plan);
         s->stats.steps = ag__plan_steps(p->plan);
         s->stats.arena_bytes = ag__plan_bytes(p->plan);
@@ -207,9 +213,9 @@ ag__session_plan *ag__session_planned(ag_session *s, ag__choice *choice, ag_tens
         if (plan_fits(p, values)) { /* it comes first from now on */
             *at = p->next;
             p->next = choice->plans;
-            return choice->plans = p;
+            return plan_tell(s, choice->plans = p);
         }
-    return plan_new(s, choice, values);
+    return plan_tell(s, plan_new(s, choice, values));
 }
 
 /* ---- running it ---- */
