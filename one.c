@@ -93,6 +93,7 @@
 #include "src/graph/choice.c"
 #include "src/graph/compile.c"
 #include "src/graph/copy.c"
+#include "src/graph/cut.c"
 #include "src/graph/depend.c"
 #include "src/graph/exec.c"
 #include "src/graph/exec_loop.c"
