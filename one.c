@@ -90,8 +90,10 @@
 #include "src/autograd/view.c"
 
 #include "src/graph/build.c"
+#include "src/graph/choice.c"
 #include "src/graph/compile.c"
 #include "src/graph/copy.c"
+#include "src/graph/cut.c"
 #include "src/graph/depend.c"
 #include "src/graph/exec.c"
 #include "src/graph/exec_loop.c"

@@ -641,6 +641,7 @@ typedef struct {
     int passes_off;         /* sum of AG_PASS_... that are left out */
     void (*dump)(const char *pass, const char *graph, void *user); /* the graph after each pass */
     void *dump_user;
+    bool dump_dot; /* as Graphviz draws it, not as text */
 } ag_session_options;
 typedef struct { ag_tensor *tensor; ag_tensor *value; } ag_feed;
 AG_API ag_session *ag_session_new(ag_graph *g, const ag_session_options *);
@@ -672,6 +673,7 @@ typedef struct {
     int passes_off;
     void (*dump)(const char *pass, const char *graph, void *user);
     void *dump_user;
+    bool dump_dot;
 } ag_compile_options;
 AG_API ag_function *ag_compile(ag_context *c, ag_fn fn, int n_outputs, void *user,
                                const ag_compile_options *);

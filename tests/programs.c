@@ -101,11 +101,11 @@ static ag_tensor *slice_of(ag_tensor *x, int dim, ag_ints range)
     return ag_slice(x, dim, range.data[0], range.data[1], range.data[2]);
 }
 
-/* A copy of x whose first slice along dim was multiplied by y. */
-static ag_tensor *written(ag_tensor *x, ag_tensor *y, int dim)
+/* A copy of x that was multiplied by y in place. */
+static ag_tensor *written(ag_tensor *x, ag_tensor *y)
 {
     ag_tensor *copy = ag_clone(x);
-    return ag_mul_(ag_select(copy, dim, 0), y) ? copy : NULL;
+    return ag_mul_(copy, y);
 }
 
 #define ROW_PARAMETERS                                                                             \

@@ -192,7 +192,8 @@ static bool enter(drawer *d, program_code i)
         for (int j = 0; j < i.n_in; j++)
             p->depends[i.out + k] = p->depends[i.out + k] || p->depends[i.in[j]];
     }
-    if (i.row == ROW_split || i.row == ROW_chunk || i.row == ROW_unbind || i.row == ROW_squeeze)
+    if (i.row == ROW_split || i.row == ROW_chunk || i.row == ROW_unbind || i.row == ROW_squeeze ||
+        i.row == ROW_cross_entropy)
         p->fixed = true;
     p->flows = p->flows || i.row >= ROW_while;
     p->n_values += made->n_out;

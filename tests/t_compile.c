@@ -807,6 +807,12 @@ static void dump(const char *pass, const char *graph, void *user)
     d->named = d->named || (pass && graph && strstr(graph, "sin"));
 }
 
+static void dump_drawing(const char *pass, const char *graph, void *user)
+{
+    (void)pass;
+    *(bool *)user = !strncmp(graph, "digraph", 7) && strstr(graph, "sin");
+}
+
 static void t_graphs_can_be_looked_at(ag_context *c)
 {
     shared s = { 0 };
@@ -821,6 +827,11 @@ static void t_graphs_can_be_looked_at(ag_context *c)
     const int dumps = d.dumps;
     CHECK(ag_call(f, in, 2, &y, 1));
     CHECK_INT(d.dumps, dumps);
+    bool drawn = false;
+    f = ag_compile(c, smooth, 1, &s, .dump = dump_drawing, .dump_user = &drawn, .dump_dot = true);
+    CHECK(f);
+    harness_defer(free_function, f);
+    CHECK(ag_call(f, in, 2, &y, 1) && drawn);
 }
 
 int main(int argc, char **argv)

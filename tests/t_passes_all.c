@@ -11,7 +11,7 @@ static ag_graph *copy(ag_context *c, const ag_graph *g)
 
 static ag_graph *optimized(ag_context *c, const ag_graph *g, int off)
 {
-    ag_graph *new = ag__optimize(copy(c, g), off, NULL, NULL);
+    ag_graph *new = ag__optimize(copy(c, g), &(ag__planning){ .off = off });
     CHECK(new);
     harness_defer(graphs_free_graph, new);
     return new;
@@ -86,17 +86,20 @@ static void write_name(const char *pass, const char *graph, void *user)
 static void t_dumps_and_what_is_off(ag_context *c)
 {
     char names[128] = "";
-    ag_graph *g = recurrent(c), *all = ag__optimize(copy(c, g), 0, write_name, names);
+    ag_graph *g = recurrent(c),
+             *all = ag__optimize(copy(c, g), &(ag__planning){ 0, write_name, names, false });
     CHECK(all);
     harness_defer(graphs_free_graph, all);
     CHECK_TEXT(names, "prune fold cse algebra transpose hoist cse prune ");
     names[0] = '\0';
-    ag_graph *some = ag__optimize(copy(c, g), AG_PASS_CSE | AG_PASS_HOIST, write_name, names);
+    ag_graph *some = ag__optimize(copy(c, g), &(ag__planning){ AG_PASS_CSE | AG_PASS_HOIST,
+                                                               write_name, names, false });
     CHECK(some);
     harness_defer(graphs_free_graph, some);
     CHECK_TEXT(names, "prune fold algebra transpose prune ");
     names[0] = '\0';
-    ag_graph *none = ag__optimize(copy(c, g), AG_PASS_ALL, write_name, names);
+    ag_graph *none =
+        ag__optimize(copy(c, g), &(ag__planning){ AG_PASS_ALL, write_name, names, false });
     CHECK(none);
     harness_defer(graphs_free_graph, none);
     CHECK_TEXT(names, "prune prune ");

@@ -294,7 +294,7 @@ static bool pass_deliver(pass *p, ag_tensor **slot, ag_tensor *g)
         *slot = ag__tensor_ref(g);
         return true;
     }
-    if (!p->create_graph && pass_owns(*slot)) {
+    if (!p->create_graph && pass_owns(*slot) && !ag__is_symbolic(g)) {
         pass_add_in_place(*slot, g);
         return true;
     }

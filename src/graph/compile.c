@@ -28,9 +28,9 @@ typedef struct compiled {
     ag_graph *joint; /* holds the joint region */
     const ag__region *both;
     ag__plan *forward, *backward;
-    int32_t *kept; /* values of the joint region that the backward plan takes before cotangents */
-    int n_kept, room_kept, n_saved; /* n_saved of them are no parameters: results of `forward` */
-    struct compiled *derivative;    /* the joint function */
+    int32_t *kept; /* values of the joint region that the backward plan takes, after the inputs */
+    int n_kept, room_kept;
+    struct compiled *derivative; /* the joint function */
 } compiled;
 
 typedef struct compile_signature {
@@ -145,58 +145,37 @@ static bool compiled_joint_fn(void *arg, ag_tensor *const *in, int n, ag_tensor 
     return q->joint != NULL;
 }
 
-static bool compiled_is_param(const ag__region *r, int n, int32_t v)
-{
-    for (int i = 0; i < n; i++)
-        if (r->params[i] == v)
-            return true;
-    return false;
-}
-
-/* Parameters that are kept come behind what the forward plan has to give. */
-static void compiled_sort_kept(compiled *k, const ag__region *joint)
-{
-    int saved = 0;
-    for (int i = 0; i < k->n_kept; i++) {
-        const int32_t v = k->kept[i];
-        if (compiled_is_param(joint, k->n, v))
-            continue;
-        k->kept[i] = k->kept[saved];
-        k->kept[saved++] = v;
-    }
-    k->n_saved = saved;
-}
-
+/* The node of a call holds its inputs anyway. */
 static bool compiled_cut(compiled *k, const ag__region *joint)
 {
-    const size_t bytes = (size_t)k->n;
-    bool *at_hand = ag__alloc(k->c, bytes);
+    const size_t bytes = (size_t)k->n * sizeof(ag__at_hand);
+    ag__at_hand *at_hand = ag__alloc(k->c, bytes);
     if (!at_hand)
         return false;
-    memset(at_hand, 0, bytes);
+    for (int i = 0; i < k->n; i++)
+        at_hand[i] = AG_AT_HAND;
     const bool ok = ag__residuals(k->c, joint, k->n, k->m, at_hand, &k->kept, &k->n_kept);
     k->room_kept = ok ? joint->n_values : 0;
     ag__free(k->c, at_hand, bytes);
-    if (ok)
-        compiled_sort_kept(k, joint);
     return ok;
 }
 
+/* Both begin with the function's inputs. */
 static bool compiled_halves(compiled *k, const ag__region *joint)
 {
-    const int n_back = k->n_kept + joint->n_params - k->n;
-    const size_t bytes = (size_t)(k->m + k->n_saved + n_back) * sizeof(int32_t);
-    int32_t *wanted = ag__alloc(k->c, bytes), *given = wanted ? wanted + k->m + k->n_saved : NULL;
+    const int n_back = joint->n_params + k->n_kept;
+    const size_t n = (size_t)k->n, m = (size_t)k->m, kept = (size_t)k->n_kept;
+    const size_t bytes = (m + kept + (size_t)n_back) * sizeof(int32_t);
+    int32_t *wanted = ag__alloc(k->c, bytes), *given = wanted ? wanted + m + kept : NULL;
     if (!wanted)
         return false;
-    memcpy(wanted, joint->outs, (size_t)k->m * sizeof *wanted);
-    memcpy(wanted + k->m, k->kept, (size_t)k->n_saved * sizeof *wanted);
-    memcpy(given, k->kept, (size_t)k->n_kept * sizeof *given);
-    memcpy(given + k->n_kept, joint->params + k->n,
-           (size_t)(joint->n_params - k->n) * sizeof *given);
-    k->forward =
-        ag__planned(compiled_part(k->c, joint, joint->params, k->n, wanted, k->m + k->n_saved),
-                    NULL, &k->how);
+    memcpy(wanted, joint->outs, m * sizeof *wanted);
+    memcpy(wanted + m, k->kept, kept * sizeof *wanted);
+    memcpy(given, joint->params, n * sizeof *given);
+    memcpy(given + n, k->kept, kept * sizeof *given);
+    memcpy(given + n + kept, joint->params + n, ((size_t)joint->n_params - n) * sizeof *given);
+    k->forward = ag__planned(compiled_part(k->c, joint, given, k->n, wanted, k->m + k->n_kept),
+                             NULL, &k->how);
     k->backward = k->forward ? ag__planned(compiled_part(k->c, joint, given, n_back,
                                                          joint->outs + k->m, k->n_wanted),
                                            NULL, &k->how)
@@ -213,7 +192,7 @@ static void compiled_forget(compiled *k)
     k->forward = NULL;
     k->joint = NULL;
     k->kept = NULL;
-    k->n_kept = k->room_kept = k->n_saved = 0;
+    k->n_kept = k->room_kept = 0;
 }
 
 static bool compiled_differentiate(compiled *k)
@@ -299,16 +278,10 @@ static bool compiled_vjp_again(ag__rule *r, compiled *k, ag_tensor **list, ag_te
 
 static bool compiled_vjp_plan(ag__rule *r, compiled *k, ag_tensor **list, ag_tensor **out)
 {
-    const ag__region *joint = k->both;
-    for (int i = 0; i < k->n_kept; i++) {
-        int p = 0;
-        while (i >= k->n_saved && joint->params[p] != k->kept[i])
-            p++;
-        const ag__saved *s = ag__node_saved(r->node);
-        const int at = i < k->n_saved ? k->n + i : p;
-        list[i] = r->values ? r->values[at] : s[at].tensor;
-    }
-    if (compiled_cotangents(r, k->m, list + k->n_kept) < 0 || !ag__plan_run(k->backward, list, out))
+    const int n = k->n + k->n_kept;
+    for (int i = 0; i < n; i++)
+        list[i] = r->values ? r->values[i] : ag__node_saved(r->node)[i].tensor;
+    if (compiled_cotangents(r, k->m, list + n) < 0 || !ag__plan_run(k->backward, list, out))
         return false;
     for (int j = 0; j < k->n_wanted; j++)
         ag__give(out[j]);
@@ -345,7 +318,7 @@ static const ag__op compiled_op = { .name = "call",
 /* results: the function's, then what is saved. */
 static bool compiled_attach(compiled *k, ag_tensor *const *in, ag_tensor *const *results)
 {
-    ag_node *n = ag__node_new(k->c, &compiled_op, k->n, results, k->m, k->n + k->n_saved,
+    ag_node *n = ag__node_new(k->c, &compiled_op, k->n, results, k->m, k->n + k->n_kept,
                               sizeof(compiled_payload));
     if (!n)
         return false;
@@ -354,7 +327,7 @@ static bool compiled_attach(compiled *k, ag_tensor *const *in, ag_tensor *const 
     bool ok = true;
     for (int i = 0; i < k->n && ok; i++)
         ok = ag__saved_set(n, i, in[i], AG_SAVED_INPUT, i);
-    for (int i = 0; i < k->n_saved && ok; i++)
+    for (int i = 0; i < k->n_kept && ok; i++)
         ok = ag__saved_set(n, k->n + i, results[k->m + i], AG_SAVED_OTHER, 0);
     ok = ok && ag__node_connect(n, in);
     for (int j = 0; j < k->m && ok; j++)
@@ -375,7 +348,7 @@ static bool compiled_call(compiled *k, ag_tensor *const *in, ag_tensor **out)
         return compiled_plan(k) && ag__plan_run(k->plan, in, out);
     if (!compiled_differentiate(k))
         return false;
-    const int all = k->m + k->n_saved;
+    const int all = k->m + k->n_kept;
     const size_t bytes = (size_t)all * sizeof(ag_tensor *);
     ag_tensor **results = ag__alloc(k->c, bytes);
     if (!results)
@@ -484,7 +457,8 @@ static bool compile_record(ag_function *f, compile_signature *s)
 /* Traced for the shapes at hand and planned, unless it cannot be. False with an error. */
 static bool compile_trace(ag_function *f, compile_signature *s)
 {
-    const ag__planning how = { f->options.passes_off, f->options.dump, f->options.dump_user };
+    const ag__planning how = { f->options.passes_off, f->options.dump, f->options.dump_user,
+                               f->options.dump_dot };
     if (f->options.backend == AG_BACKEND_INTERPRET)
         return true;
     bool wanted = false;

@@ -131,11 +131,12 @@ typedef struct {
     ag__region *joint;
     int32_t *kept; /* values of joint that are stacked */
     int n_kept, n_params, n_float_carry, n_float_ys, n_wanted_xs, n_wanted_captured;
-    bool *wanted, *at_hand; /* parameters of the body */
-    ag_tensor **stacks;     /* of what is kept */
-    ag_tensor *count;       /* of iterations; NULL: as xs say */
-    int32_t *numbers;       /* room for lists of values */
-    ag_tensor **tensors;    /* room for lists of tensors */
+    bool *wanted; /* parameters of the body */
+    ag__at_hand *at_hand;
+    ag_tensor **stacks;  /* of what is kept */
+    ag_tensor *count;    /* of iterations; NULL: as xs say */
+    int32_t *numbers;    /* room for lists of values */
+    ag_tensor **tensors; /* room for lists of tensors */
     ag__type *types;
     ag__geometry *geometry;
 } turn_loop;
@@ -174,7 +175,9 @@ static void turn_loop_sort(turn_loop *l)
             continue;
         const bool is_float = turn_is_float(b, b->params[p]);
         l->wanted[p] = is_float && (k < l->n_carry || ag__wants(l->r, k));
-        l->at_hand[p] = k >= l->n_carry; /* xs are read again, captured values are there */
+        l->at_hand[p] = k < l->n_carry ? AG_AT_HAND_NOT
+                        : k < l->n_own ? AG_AT_HAND
+                                       : AG_ALWAYS_SAME;
         if (!l->wanted[p])
             continue;
         *(k < l->n_carry ? &l->n_float_carry
@@ -428,14 +431,14 @@ static bool turn_loop_vjp(ag__rule *r)
 {
     turn_loop l;
     turn_loop_read(&l, r);
-    const size_t bytes = 2 * (size_t)l.n_params;
-    l.wanted = ag__alloc(l.c, bytes);
-    if (!l.wanted)
+    const size_t n = (size_t)l.n_params, bytes = n * (sizeof *l.at_hand + sizeof *l.wanted);
+    l.at_hand = ag__alloc(l.c, bytes);
+    if (!l.at_hand)
         return false;
-    memset(l.wanted, 0, bytes);
-    l.at_hand = l.wanted + l.n_params;
+    memset(l.at_hand, 0, bytes);
+    l.wanted = (bool *)(l.at_hand + n);
     const bool ok = turn_loop_run(&l);
-    ag__free(l.c, l.wanted, bytes);
+    ag__free(l.c, l.at_hand, bytes);
     return ok;
 }
 

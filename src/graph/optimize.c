@@ -27,28 +27,26 @@ static const optimize_pass optimize_passes[] = {
     { "prune", 0, ag__pass_prune },
 };
 
-typedef void optimize_dump(const char *name, const char *graph, void *user);
-
-static bool optimize_show(const ag_graph *g, const char *name, optimize_dump *dump, void *user)
+static bool optimize_show(const ag_graph *g, const char *name, const ag__planning *how)
 {
-    char *text = ag__graph_string(g);
+    char *text = how->dot ? ag__graph_dot(g) : ag__graph_string(g);
     if (text)
-        dump(name, text, user);
+        how->dump(name, text, how->user);
     ag_free(text);
     return text != NULL;
 }
 
-ag_graph *ag__optimize(ag_graph *g, int off, optimize_dump *dump, void *user)
+ag_graph *ag__optimize(ag_graph *g, const ag__planning *how)
 {
     bool ok = true;
     for (int k = 0; k < AG_COUNT(optimize_passes) && ok; k++) {
         const optimize_pass *p = &optimize_passes[k];
-        if (p->bits & off)
+        if (p->bits & how->off)
             continue;
         ag_graph *new = p->run(g);
         ag_graph_free(g);
         g = new;
-        ok = g && (!dump || optimize_show(g, p->name, dump, user));
+        ok = g && (!how->dump || optimize_show(g, p->name, how));
     }
     if (!ok)
         ag_graph_free(g);

@@ -18,9 +18,14 @@ ag__pass_fn ag__pass_algebra;   /* AG_PASS_ALGEBRA */
 ag__pass_fn ag__pass_transpose; /* AG_PASS_TRANSPOSE */
 ag__pass_fn ag__pass_hoist;     /* AG_PASS_HOIST */
 
-/* All of them but those in `off`, a sum of AG_PASS_...; dump (NULL: nothing) gets the graph's text after
- * each. Takes g over, also when it fails. */
-ag_graph *ag__optimize(ag_graph *g, int off,
-                       void (*dump)(const char *pass, const char *graph, void *user), void *user);
+/* How users want graphs optimised. */
+typedef struct {
+    int off; /* passes that are left out: a sum of AG_PASS_... */
+    void (*dump)(const char *pass, const char *graph, void *user); /* NULL: nobody looks */
+    void *user;
+    bool dot; /* what dump gets is for Graphviz */
+} ag__planning;
+/* All of them but those that are left out. Takes g over, also when it fails. */
+ag_graph *ag__optimize(ag_graph *g, const ag__planning *how);
 
 #endif

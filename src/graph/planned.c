@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-#include "passes.h"
-
 /* Parameters and results of g's main region around a call of fn. */
 static bool planned_trace(ag_graph *g, const char *op, const ag__type *params, int n,
                           ag__traced_fn *fn, void *arg, ag_tensor **lists, int m)
@@ -58,7 +56,7 @@ ag_graph *ag__traced_new(ag_context *c, const char *op, const ag__type *params, 
 
 ag__plan *ag__planned(ag_graph *g, const int32_t *into, const ag__planning *how)
 {
-    g = g ? ag__optimize(g, how->off, how->dump, how->user) : NULL;
+    g = g ? ag__optimize(g, how) : NULL;
     if (!g)
         return NULL;
     const int m = g->main.n_outs;

@@ -5,15 +5,9 @@
 #ifndef AG_GRAPH_PLANNED_H
 #define AG_GRAPH_PLANNED_H
 
+#include "passes.h"
 #include "plan.h"
 #include "traced.h"
-
-/* How users want plans made. */
-typedef struct {
-    int off; /* passes that are left out */
-    void (*dump)(const char *pass, const char *graph, void *user);
-    void *user;
-} ag__planning;
 
 /* A traced graph, not yet optimised, whose results are those that `fn` gives for its parameters; fn is
  * called while it is traced. NULL with an error. */

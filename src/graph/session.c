@@ -48,13 +48,6 @@ ag_session *(ag_session_new)(ag_graph *g, const ag_session_options *options)
     return s;
 }
 
-static void session_free_choice(ag_session *s, ag__choice *k)
-{
-    ag__schedule_free(&k->schedule, s->c);
-    ag__session_plans_free(s, k);
-    ag__free(s->c, k->key, (size_t)(k->n_fetches + k->n_feeds) * sizeof *k->key);
-}
-
 void ag_session_close(ag_session *s)
 {
     if (!s || s->closed)
@@ -64,7 +57,7 @@ void ag_session_close(ag_session *s)
         ag__tensor_unref(s->vars[v]);
     ag__free(s->c, s->vars, (size_t)s->n_vars * sizeof *s->vars);
     for (int k = 0; k < s->n_choices; k++)
-        session_free_choice(s, &s->choices[k]);
+        ag__session_choice_free(s, &s->choices[k]);
     if (s->g != s->of)
         ag_graph_free(s->g);
     ag__graph_unref(s->of);
@@ -222,71 +215,6 @@ bool ag_variable_set(ag_session *s, ag_tensor *var, ag_tensor *value)
     return true;
 }
 
-/* ---- choices of fetches and feeds ---- */
-
-/* The choice with this key; NULL when there is none. */
-static ag__choice *session_known(ag_session *s, const int32_t *key, int n_fetches, int n_feeds)
-{
-    for (int k = 0; k < s->n_choices; k++) {
-        ag__choice *at = &s->choices[k];
-        if (at->n_fetches == n_fetches && at->n_feeds == n_feeds &&
-            !memcmp(at->key, key, (size_t)(n_fetches + n_feeds) * sizeof *key))
-            return at;
-    }
-    return NULL;
-}
-
-static ag__choice *session_place(ag_session *s)
-{
-    if (s->n_choices < AG_CHOICES)
-        return &s->choices[s->n_choices++];
-    ag__choice *oldest = &s->choices[0];
-    for (int k = 1; k < s->n_choices; k++)
-        if (s->choices[k].used < oldest->used)
-            oldest = &s->choices[k];
-    session_free_choice(s, oldest);
-    return oldest;
-}
-
-static bool session_schedule(ag_session *s, ag__choice *k)
-{
-    const ag__region *r = &s->g->main;
-    const size_t bytes = (size_t)r->n_values;
-    bool *fed = ag__alloc(s->c, bytes);
-    if (!fed)
-        return false;
-    memset(fed, 0, bytes);
-    for (int i = 0; i < k->n_feeds; i++)
-        fed[k->key[k->n_fetches + i]] = true;
-    const bool ok = ag__schedule_make(&k->schedule, s->c, r, k->key, k->n_fetches, fed);
-    ag__free(s->c, fed, bytes);
-    return ok;
-}
-
-static ag__choice *session_choice(ag_session *s, const int32_t *key, int n_fetches, int n_feeds)
-{
-    ag__choice *known = session_known(s, key, n_fetches, n_feeds);
-    if (known) {
-        known->used = (uint64_t)s->stats.runs;
-        return known;
-    }
-    const size_t bytes = (size_t)(n_fetches + n_feeds) * sizeof *key;
-    ag__choice made = { .key = ag__alloc(s->c, bytes),
-                        .n_fetches = n_fetches,
-                        .n_feeds = n_feeds,
-                        .used = (uint64_t)s->stats.runs };
-    if (!made.key)
-        return NULL;
-    memcpy(made.key, key, bytes);
-    if (!session_schedule(s, &made)) {
-        ag__free(s->c, made.key, bytes);
-        return NULL;
-    }
-    ag__choice *at = session_place(s);
-    *at = made;
-    return at;
-}
-
 /* ---- a run ---- */
 
 /* What a run is given, by numbers. */
@@ -319,42 +247,27 @@ static bool session_check(ag_session *s, const session_request *q, ag_tensor *co
     return true;
 }
 
-/* Placeholders and variables that are needed have values. */
-static bool session_complete(ag_session *s, const ag__schedule *schedule, ag_tensor *const *values)
+/* The tensors that a run is given. */
+static bool session_args(ag_session *s, const session_request *q, const ag__choice *k,
+                         ag_tensor **args)
 {
     const ag__region *r = &s->g->main;
-    for (int k = 0; k < schedule->n_insts; k++) {
-        const ag__inst *i = &r->insts[k];
-        ag__shape_text text;
-        if (!schedule->needed[k] || values[i->out])
-            continue;
-        if (i->op == &ag__op_placeholder)
-            return ag_fail(s->c, AG_ERR_VALUE,
-                           "You must feed a value for placeholder tensor '%s' with dtype %s and "
-                           "shape %s",
-                           session_name(r, i->out),
-                           ag_dtype_name((ag_dtype)r->values[i->out].dtype),
-                           ag__shape_string(&text, ag__value_shape(&r->values[i->out])));
-        if (i->op == &ag__op_variable)
+    ag__shape_text text;
+    if (k->missing >= 0)
+        return ag_fail(s->c, AG_ERR_VALUE,
+                       "You must feed a value for placeholder tensor '%s' with dtype %s and shape "
+                       "%s",
+                       session_name(r, k->missing),
+                       ag_dtype_name((ag_dtype)r->values[k->missing].dtype),
+                       ag__shape_string(&text, ag__value_shape(&r->values[k->missing])));
+    for (int i = 0; i < k->n_given; i++) {
+        const ag__given *g = &k->given[i];
+        args[i] = g->feed < 0 ? s->vars[g->value] : q->feeds[g->feed].value;
+        if (!args[i])
             return ag_fail(s->c, AG_ERR_VALUE, "Attempting to use uninitialized value %s",
-                           session_name(r, i->out));
+                           session_name(r, g->value));
     }
     return true;
-}
-
-static bool session_give(const session_request *q, const ag__schedule *schedule, ag_session *s,
-                         ag_tensor **values)
-{
-    for (int v = 0; v < schedule->n_values; v++)
-        if (schedule->last[v] >= 0 && s->vars[v] && !(values[v] = ag__tensor_alias(s->vars[v])))
-            return false;
-    for (int i = 0; i < q->n; i++) {
-        const int32_t v = q->key[q->m + i];
-        ag__tensor_unref(values[v]);
-        if (!(values[v] = ag__tensor_alias(q->feeds[i].value)))
-            return false;
-    }
-    return session_complete(s, schedule, values);
 }
 
 /* t, outside of graphs and alone with its data; one reference. */
@@ -399,28 +312,40 @@ static bool session_commit(ag_session *s, const session_request *q, ag_tensor **
     return ok;
 }
 
-/* Step by step; assigned[] has room for a tensor for each value. */
-static bool session_interpret(ag_session *s, const session_request *q, const ag__schedule *schedule,
-                              ag_tensor **values, ag_tensor **assigned, ag_tensor **results)
+/* Step by step. */
+static bool session_interpret(ag_session *s, const session_request *q, const ag__choice *k,
+                              ag_tensor *const *args, ag_tensor **results)
 {
-    ag__replay rp = { s->c, &s->g->main, schedule, values, assigned, NULL, false };
-    return ag__replay_run(&rp) && session_commit(s, q, values, assigned, results);
+    const size_t n = (size_t)s->g->main.n_values, bytes = 2 * n * sizeof(ag_tensor *);
+    ag_tensor **values = ag__alloc(s->c, bytes), **assigned = values + n;
+    if (!values)
+        return false;
+    memset(values, 0, bytes);
+    bool ok = true;
+    for (int i = 0; i < k->n_given && ok; i++)
+        ok = (values[k->given[i].value] = ag__tensor_alias(args[i])) != NULL;
+    ag__replay rp = { s->c, &s->g->main, &k->schedule, values, assigned, NULL, false };
+    ok = ok && ag__replay_run(&rp) && session_commit(s, q, values, assigned, results);
+    for (size_t v = 0; v < 2 * n; v++)
+        ag__tensor_unref(values[v]);
+    ag__free(s->c, values, bytes);
+    return ok;
 }
 
-static bool session_go(ag_session *s, const session_request *q, ag__choice *choice,
-                       ag_tensor **values, ag_tensor **assigned, ag_tensor **results)
+static bool session_go(ag_session *s, const session_request *q, ag__choice *k, ag_tensor **args,
+                       ag_tensor **results)
 {
-    if (!session_give(q, &choice->schedule, s, values))
+    if (!session_args(s, q, k, args))
         return false;
     if (s->options.backend == AG_BACKEND_INTERPRET)
-        return session_interpret(s, q, &choice->schedule, values, assigned, results);
-    const ag__session_plan *p = ag__session_planned(s, choice, values);
+        return session_interpret(s, q, k, args, results);
+    const ag__session_plan *p = ag__session_planned(s, k, args);
     if (!p)
         return false;
     if (p->plan)
-        return ag__session_plan_run(s, choice, p, values, results);
+        return ag__session_plan_run(s, k, p, args, results);
     s->stats.interpreted++;
-    return session_interpret(s, q, &choice->schedule, values, assigned, results);
+    return session_interpret(s, q, k, args, results);
 }
 
 static bool session_run(ag_session *s, const session_request *q, ag_tensor *const *fetches,
@@ -428,16 +353,11 @@ static bool session_run(ag_session *s, const session_request *q, ag_tensor *cons
 {
     if (!session_vars(s) || !session_check(s, q, fetches))
         return false;
-    ag__choice *choice = session_choice(s, q->key, q->m, q->n);
-    const size_t n = (size_t)s->g->main.n_values, bytes = 2 * n * sizeof(ag_tensor *);
-    ag_tensor **lists = choice ? ag__alloc(s->c, bytes) : NULL;
-    if (!lists)
-        return false;
-    memset(lists, 0, bytes);
-    const bool ok = session_go(s, q, choice, lists, lists + n, results);
-    for (size_t v = 0; v < 2 * n; v++)
-        ag__tensor_unref(lists[v]);
-    ag__free(s->c, lists, bytes);
+    ag__choice *k = ag__session_choice(s, q->key, q->m, q->n);
+    const size_t bytes = k ? (size_t)k->n_given * sizeof(ag_tensor *) : 0;
+    ag_tensor **args = k ? ag__alloc(s->c, bytes) : NULL;
+    const bool ok = args && session_go(s, q, k, args, results);
+    ag__free(s->c, args, bytes);
     return ok;
 }
 

@@ -8,20 +8,26 @@
 typedef struct ag__session_plan {
     struct ag__session_plan *next;
     ag__plan *plan; /* NULL: it is run step by step */
-    int n_inputs, n_assigned, n_shapes;
-    int32_t *inputs;   /* values that are given */
-    int32_t *assigned; /* variables that are assigned */
-    int32_t *into;     /* see plan.h: of fetches, then of what is assigned */
-    int64_t *shapes;   /* of the inputs, one behind the other */
+    int n_shapes;
+    int32_t *into;   /* see plan.h: of fetches, then of what is assigned */
+    int64_t *shapes; /* of what is given, one behind the other */
 } ag__session_plan;
+
+/* A value that a run must be given: by a feed, or (-1) by the session, whose variable it is. */
+typedef struct {
+    int32_t value, feed;
+} ag__given;
 
 /* What one choice of fetches and fed tensors needs. */
 typedef struct {
     ag__schedule schedule;
+    int32_t *key; /* fetches, then what is fed */
+    int n_fetches, n_feeds, n_given, n_assigned;
+    ag__given *given;        /* by value */
+    int32_t *assigned;       /* variables that are assigned, each once */
+    int32_t missing;         /* a placeholder that is needed and not fed; -1: there is none */
     ag__session_plan *plans; /* the latest first */
     int n_plans;
-    int32_t *key; /* fetches, then what is fed */
-    int n_fetches, n_feeds;
     uint64_t used; /* when it was run last */
 } ag__choice;
 
@@ -40,11 +46,16 @@ struct ag_session {
     ag_session_statistics stats;
 };
 
-/* The plan of a choice for values[v], what is given, made if need be; NULL with an error. */
-ag__session_plan *ag__session_planned(ag_session *s, ag__choice *choice, ag_tensor *const *values);
+/* The choice of a key, made if need be; NULL with an error. See choice.c. */
+ag__choice *ag__session_choice(ag_session *s, const int32_t *key, int n_fetches, int n_feeds);
+void ag__session_choice_free(ag_session *s, ag__choice *k);
+
+/* The plan of a choice for args, the tensors that are given, made if need be; NULL with an error. See
+ * session_plan.c. */
+ag__session_plan *ag__session_planned(ag_session *s, ag__choice *choice, ag_tensor *const *args);
 /* Runs it: results of fetches given to the innermost scope, variables written. */
-bool ag__session_plan_run(ag_session *s, ag__choice *choice, const ag__session_plan *p,
-                          ag_tensor *const *values, ag_tensor **results);
+bool ag__session_plan_run(ag_session *s, const ag__choice *choice, const ag__session_plan *p,
+                          ag_tensor *const *args, ag_tensor **results);
 void ag__session_plans_free(ag_session *s, ag__choice *choice);
 
 #endif

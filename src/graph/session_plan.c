@@ -8,97 +8,50 @@
 
 /* ---- the record ---- */
 
-static void plan_record_free(ag_context *c, ag__session_plan *p, int n_fetches)
+static int serve_results(const ag__choice *k) { return k->n_fetches + k->n_assigned; }
+
+static void serve_record_free(ag_context *c, const ag__choice *k, ag__session_plan *p)
 {
     ag__plan_free(p->plan);
-    ag__free(c, p->inputs, (size_t)p->n_inputs * sizeof *p->inputs);
-    ag__free(c, p->assigned, (size_t)p->n_assigned * sizeof *p->assigned);
-    ag__free(c, p->into, (size_t)(n_fetches + p->n_assigned) * sizeof *p->into);
+    ag__free(c, p->into, (size_t)serve_results(k) * sizeof *p->into);
     ag__free(c, p->shapes, (size_t)p->n_shapes * sizeof *p->shapes);
     ag__free(c, p, sizeof *p);
 }
 
-void ag__session_plans_free(ag_session *s, ag__choice *choice)
+void ag__session_plans_free(ag_session *s, ag__choice *k)
 {
-    while (choice->plans) {
-        ag__session_plan *p = choice->plans;
-        choice->plans = p->next;
-        plan_record_free(s->c, p, choice->n_fetches);
+    while (k->plans) {
+        ag__session_plan *p = k->plans;
+        k->plans = p->next;
+        serve_record_free(s->c, k, p);
     }
 }
 
-static bool plan_record_is_assigned(const ag__schedule *s, const ag__inst *i, int k)
+/* Where results go: a variable that is read is written over. */
+static void serve_targets(const ag__choice *k, int32_t *into)
 {
-    return s->needed[k] && i->op == &ag__op_assign;
+    for (int j = 0; j < serve_results(k); j++) {
+        into[j] = -1;
+        for (int i = 0; i < k->n_given && j >= k->n_fetches; i++)
+            if (k->given[i].feed < 0 && k->given[i].value == k->assigned[j - k->n_fetches])
+                into[j] = i;
+    }
 }
 
-/* What is given, and the variables that are assigned, each once. */
-static bool plan_record_fill(ag_session *s, const ag__choice *choice, ag_tensor *const *values,
-                             ag__session_plan *p)
+static bool serve_record_fill(ag_session *s, const ag__choice *k, ag_tensor *const *args,
+                              ag__session_plan *p)
 {
-    const ag__schedule *schedule = &choice->schedule;
-    const ag__region *r = &s->g->main;
-    int n_assigned = 0;
-    for (int v = 0; v < schedule->n_values; v++) {
-        p->n_inputs += values[v] != NULL;
-        p->n_shapes += values[v] ? values[v]->ndim : 0;
-    }
-    for (int k = 0; k < schedule->n_insts; k++)
-        n_assigned += plan_record_is_assigned(schedule, &r->insts[k], k);
-    p->n_assigned = n_assigned;
-    p->inputs = ag__alloc(s->c, (size_t)p->n_inputs * sizeof *p->inputs);
-    p->assigned = ag__alloc(s->c, (size_t)n_assigned * sizeof *p->assigned);
-    p->into = ag__alloc(s->c, (size_t)(choice->n_fetches + n_assigned) * sizeof *p->into);
+    for (int i = 0; i < k->n_given; i++)
+        p->n_shapes += args[i]->ndim;
+    p->into = ag__alloc(s->c, (size_t)serve_results(k) * sizeof *p->into);
     p->shapes = ag__alloc(s->c, (size_t)p->n_shapes * sizeof *p->shapes);
-    if (!p->inputs || !p->assigned || !p->into || !p->shapes)
+    if (!p->into || !p->shapes)
         return false;
-    int n = 0, dims = 0;
-    for (int v = 0; v < schedule->n_values; v++) {
-        if (!values[v])
-            continue;
-        p->inputs[n++] = v;
-        for (int d = 0; d < values[v]->ndim; d++)
-            p->shapes[dims++] = values[v]->dims[d];
-    }
+    for (int i = 0, at = 0; i < k->n_given; i++)
+        for (int d = 0; d < args[i]->ndim; d++)
+            p->shapes[at++] = args[i]->dims[d];
+    serve_targets(k, p->into);
     return true;
-}
-
-/* Where results go: the last assignment of a variable decides; the earlier ones are given out for
- * nothing. */
-static void plan_record_targets(const ag_session *s, const ag__choice *choice, ag__session_plan *p)
-{
-    const ag__region *r = &s->g->main;
-    int n = 0;
-    for (int j = 0; j < choice->n_fetches; j++)
-        p->into[j] = -1;
-    for (int k = 0; k < choice->schedule.n_insts; k++) {
-        if (!plan_record_is_assigned(&choice->schedule, &r->insts[k], k))
-            continue;
-        const int32_t var = r->insts[k].in[0];
-        int at = 0;
-        while (at < n && p->assigned[at] != var)
-            at++;
-        p->assigned[at] = var;
-        n += at == n;
-    }
-    for (int j = 0; j < n; j++) {
-        int32_t *into = &p->into[choice->n_fetches + j];
-        *into = -1;
-        for (int i = 0; i < p->n_inputs; i++)
-            if (p->inputs[i] == p->assigned[j] && s->vars[p->assigned[j]])
-                *into = i;
-    }
-    /* The block keeps its size; the rest of it is not used. */
-    for (int j = n; j < p->n_assigned; j++)
-        p->assigned[j] = -1;
-}
-
-static int plan_record_targets_n(const ag__session_plan *p)
-{
-    int n = 0;
-    while (n < p->n_assigned && p->assigned[n] >= 0)
-        n++;
-    return n;
 }
 
 /* ---- making one ---- */
@@ -106,13 +59,12 @@ static int plan_record_targets_n(const ag__session_plan *p)
 typedef struct {
     ag_session *s;
     const ag__choice *choice;
-    const ag__session_plan *p;
-} plan_request;
+} serve_request;
 
 /* Replays what the fetches need, on symbolic tensors. */
-static bool plan_trace(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
+static bool serve_trace(void *arg, ag_tensor *const *in, int n, ag_tensor **out, int m)
 {
-    const plan_request *q = arg;
+    const serve_request *q = arg;
     const ag__region *r = &q->s->g->main;
     const size_t values = (size_t)q->choice->schedule.n_values;
     const size_t bytes = 2 * values * sizeof(ag_tensor *);
@@ -121,117 +73,107 @@ static bool plan_trace(void *arg, ag_tensor *const *in, int n, ag_tensor **out, 
     if (!lists)
         return false;
     memset(lists, 0, bytes);
-    for (int i = 0; i < q->p->n_inputs; i++)
-        lists[q->p->inputs[i]] = ag__tensor_ref(in[i]);
+    for (int i = 0; i < q->choice->n_given; i++)
+        lists[q->choice->given[i].value] = ag__tensor_ref(in[i]);
     ag__replay rp = { q->s->c, r, &q->choice->schedule, lists, assigned, NULL, false };
     const bool ok = ag__replay_run(&rp);
     for (int j = 0; j < m && ok; j++)
-        out[j] =
-            ag__lend(j < q->choice->n_fetches ? lists[q->choice->key[j]]
-                                              : assigned[q->p->assigned[j - q->choice->n_fetches]]);
+        out[j] = ag__lend(j < q->choice->n_fetches
+                              ? lists[q->choice->key[j]]
+                              : assigned[q->choice->assigned[j - q->choice->n_fetches]]);
     for (size_t v = 0; v < 2 * values; v++)
         ag__tensor_unref(lists[v]);
     ag__free(q->s->c, lists, bytes);
     return ok;
 }
 
-static bool plan_make(ag_session *s, const ag__choice *choice, ag_tensor *const *values,
-                      ag__session_plan *p)
+static bool serve_make(ag_session *s, const ag__choice *k, ag_tensor *const *args,
+                       ag__session_plan *p)
 {
-    const size_t bytes = (size_t)p->n_inputs * sizeof(ag__type);
+    const size_t bytes = (size_t)k->n_given * sizeof(ag__type);
     ag__type *types = ag__alloc(s->c, bytes);
     if (!types)
         return false;
-    for (int i = 0; i < p->n_inputs; i++) {
-        const ag_tensor *t = values[p->inputs[i]];
-        types[i] = (ag__type){ (ag_dtype)t->dtype, ag__sizes(t), false };
-    }
-    plan_request q = { s, choice, p };
-    const ag__planning how = { s->options.passes_off, s->options.dump, s->options.dump_user };
+    for (int i = 0; i < k->n_given; i++)
+        types[i] = (ag__type){ (ag_dtype)args[i]->dtype, ag__sizes(args[i]), false };
+    serve_request q = { s, k };
+    const ag__planning how = { s->options.passes_off, s->options.dump, s->options.dump_user,
+                               s->options.dump_dot };
     ag__quiet quiet;
     ag__quiet_begin(&quiet, s->c);
-    ag_graph *g = ag__traced_new(s->c, "session_run", types, p->n_inputs, plan_trace, &q,
-                                 choice->n_fetches + plan_record_targets_n(p));
+    ag_graph *g =
+        ag__traced_new(s->c, "session_run", types, k->n_given, serve_trace, &q, serve_results(k));
     p->plan = ag__planned(g, p->into, &how);
     ag__free(s->c, types, bytes);
     return ag__planning_refused(s->c, &quiet, p->plan != NULL) || p->plan;
 }
 
-static ag__session_plan *plan_new(ag_session *s, ag__choice *choice, ag_tensor *const *values)
+static ag__session_plan *serve_new(ag_session *s, ag__choice *k, ag_tensor *const *args)
 {
     ag__session_plan *p = ag__alloc(s->c, sizeof *p);
     if (!p)
         return NULL;
     *p = (ag__session_plan){ 0 };
-    bool ok = plan_record_fill(s, choice, values, p);
-    if (ok) {
-        plan_record_targets(s, choice, p);
-        ok = plan_make(s, choice, values, p);
-    }
-    if (!ok) {
-        plan_record_free(s->c, p, choice->n_fetches);
+    if (!serve_record_fill(s, k, args, p) || !serve_make(s, k, args, p)) {
+        serve_record_free(s->c, k, p);
         return NULL;
     }
-    if (choice->n_plans == AG_PLANS) { /* the oldest goes */
-        ag__session_plan **last = &choice->plans;
+    if (k->n_plans == AG_PLANS) { /* the oldest goes */
+        ag__session_plan **last = &k->plans;
         while ((*last)->next)
             last = &(*last)->next;
-        plan_record_free(s->c, *last, choice->n_fetches);
+        serve_record_free(s->c, k, *last);
         *last = NULL;
-        choice->n_plans--;
+        k->n_plans--;
     }
-    p->next = choice->plans;
-    choice->plans = p;
-    choice->n_plans++;
+    p->next = k->plans;
+    k->plans = p;
+    k->n_plans++;
     s->stats.plans += p->plan != NULL;
     return p;
 }
 
-static bool plan_fits(const ag__session_plan *p, ag_tensor *const *values)
+static bool serve_fits(const ag__session_plan *p, ag_tensor *const *args, int n)
 {
-    for (int i = 0, at = 0; i < p->n_inputs; at += values[p->inputs[i++]]->ndim)
-        if (memcmp(p->shapes + at, values[p->inputs[i]]->dims,
-                   (size_t)values[p->inputs[i]]->ndim * sizeof *p->shapes))
+    for (int i = 0, at = 0; i < n; at += args[i++]->ndim)
+        if (memcmp(p->shapes + at, args[i]->dims, (size_t)args[i]->ndim * sizeof *p->shapes))
             return false;
     return true;
 }
 
-ag__session_plan *ag__session_planned(ag_session *s, ag__choice *choice, ag_tensor *const *values)
+ag__session_plan *ag__session_planned(ag_session *s, ag__choice *k, ag_tensor *const *args)
 {
-    for (ag__session_plan **at = &choice->plans, *p; (p = *at) != NULL; at = &p->next)
-        if (plan_fits(p, values)) { /* it comes first from now on */
+    for (ag__session_plan **at = &k->plans, *p; (p = *at) != NULL; at = &p->next)
+        if (serve_fits(p, args, k->n_given)) { /* it comes first from now on */
             *at = p->next;
-            p->next = choice->plans;
-            return choice->plans = p;
+            p->next = k->plans;
+            return k->plans = p;
         }
-    return plan_new(s, choice, values);
+    return serve_new(s, k, args);
 }
 
 /* ---- running it ---- */
 
-bool ag__session_plan_run(ag_session *s, ag__choice *choice, const ag__session_plan *p,
-                          ag_tensor *const *values, ag_tensor **results)
+bool ag__session_plan_run(ag_session *s, const ag__choice *k, const ag__session_plan *p,
+                          ag_tensor *const *args, ag_tensor **results)
 {
-    const int targets = plan_record_targets_n(p), m = choice->n_fetches + targets;
-    const size_t bytes = (size_t)(p->n_inputs + m) * sizeof(ag_tensor *);
-    ag_tensor **args = ag__alloc(s->c, bytes), **out = args ? args + p->n_inputs : NULL;
-    if (!args)
+    const size_t bytes = (size_t)serve_results(k) * sizeof(ag_tensor *);
+    ag_tensor **out = ag__alloc(s->c, bytes);
+    if (!out)
         return false;
-    for (int i = 0; i < p->n_inputs; i++)
-        args[i] = values[p->inputs[i]];
     s->stats.nodes = ag__plan_nodes(p->plan);
     s->stats.steps = ag__plan_steps(p->plan);
     s->stats.arena_bytes = ag__plan_bytes(p->plan);
     const bool ok = ag__plan_run(p->plan, args, out);
-    for (int j = 0; j < m && ok; j++) {
-        if (j < choice->n_fetches) {
-            results[j] = ag__give(out[j]);
-        } else if (out[j]) {
-            ag_tensor **var = &s->vars[p->assigned[j - choice->n_fetches]];
-            ag__tensor_unref(*var);
-            *var = out[j];
-        }
+    for (int j = 0; j < k->n_fetches && ok; j++)
+        results[j] = ag__give(out[j]);
+    for (int j = 0; j < k->n_assigned && ok; j++) {
+        ag_tensor **var = &s->vars[k->assigned[j]], *new = out[k->n_fetches + j];
+        if (!new)
+            continue;
+        ag__tensor_unref(*var);
+        *var = new;
     }
-    ag__free(s->c, args, bytes);
+    ag__free(s->c, out, bytes);
     return ok;
 }

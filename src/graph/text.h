@@ -25,4 +25,7 @@ const char *ag__graph_dtype(ag_dtype d);
  * the usual ones. */
 bool ag__graph_element(char text[AG_NUMBER_TEXT], ag_dtype d, const void *base, int64_t i);
 
+/* The same for Graphviz: io/dot_graph.c. To be freed with ag_free; NULL when out of memory. */
+char *ag__graph_dot(const ag_graph *g);
+
 #endif

@@ -40,12 +40,18 @@ typedef struct {
 } ag__flow_place;
 extern const ag__op ag__flow_node_op; /* flow_rule.c */
 
+/* What is known of a function's parameter when its derivative is computed. */
+typedef enum {
+    AG_AT_HAND_NOT,
+    AG_AT_HAND,
+    AG_ALWAYS_SAME /* at hand, and the same in every call: captured by a loop */
+} ag__at_hand;
 /* Of joint, whose first n parameters are those of a function and the others gradients of its results:
- * the values that joint's results from `first_result` on need, and that depend on the function's
- * parameters only, but not on those alone that are at hand: kept[0..*n_kept), in a block of
- * joint->n_values numbers. False when out of memory. */
+ * values that depend on the function's parameters only, from which and from the parameters at hand
+ * joint's results from `first_result` on can be computed: kept[0..*n_kept), in a block of joint->n_values
+ * numbers. False with an error. */
 bool ag__residuals(ag_context *c, const ag__region *joint, int n, int first_result,
-                   const bool *at_hand, int32_t **kept, int *n_kept);
+                   const ag__at_hand *at_hand, int32_t **kept, int *n_kept);
 
 /* A function and the gradients of its parameters that are wanted, as one region: parameters are those of
  * `region`, then a gradient for each of its floating point results; results are those of `region`, then

@@ -104,16 +104,30 @@ static void dot_graph_region(dot_graph_writer *w, const ag__region *r, const cha
         dot_graph_arrow(&w->t, r, number, r->outs[k], owner, "style=dotted");
 }
 
+static void dot_graph_all(dot_graph_writer *w, const ag_graph *g)
+{
+    ag__text_string(
+        &w->t,
+        "digraph autograd {\n  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n");
+    dot_graph_insts(w, &g->main, 0);
+    ag__text_string(&w->t, "}\n");
+}
+
 static bool dot_graph_write(FILE *f, void *graph)
 {
     const ag_graph *g = graph;
     dot_graph_writer w = { .t = { .c = g->c, .f = f } };
-    ag__text_string(
-        &w.t,
-        "digraph autograd {\n  node [shape=box, style=\"rounded,filled\", fillcolor=white];\n");
-    dot_graph_insts(&w, &g->main, 0);
-    ag__text_string(&w.t, "}\n");
+    dot_graph_all(&w, g);
     return !w.t.failed;
+}
+
+char *ag__graph_dot(const ag_graph *g)
+{
+    dot_graph_writer w = { .t = { .c = g->c } };
+    dot_graph_all(&w, g);
+    char *s = w.t.failed ? NULL : ag__string(g->c, w.t.text, w.t.length);
+    ag__text_release(&w.t);
+    return s;
 }
 
 bool ag_graph_write_dot(ag_graph *g, const char *path)

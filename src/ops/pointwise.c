@@ -314,6 +314,19 @@ static ag_tensor *pointwise_operand(const ag__pointwise *row, ag_tensor *t, cons
     return ag_to(t, (ag_dtype)g->dtype);
 }
 
+/* A gradient with data may meet saved values without: zeros that another rule made while a graph is
+ * traced. */
+static bool pointwise_is_symbolic(const ag__rule *r, int k)
+{
+    bool symbolic = ag__is_symbolic(r->g[0]);
+    for (int i = 0; i < 4 && r->c->tracing && !symbolic; i++)
+        if (r->op->pointwise->needs[k] & 1u << i) {
+            const ag_tensor *t = i < 3 ? ag__in(r, i) : ag__out(r, 0);
+            symbolic = t && ag__is_symbolic(t);
+        }
+    return symbolic;
+}
+
 bool ag__pointwise_vjp(ag__rule *r)
 {
     const ag__pointwise *row = r->op->pointwise;
@@ -324,7 +337,7 @@ bool ag__pointwise_vjp(ag__rule *r)
             continue;
         if (pointwise_passes(row, k)) {
             r->out[k] = g;
-        } else if (r->c->grad_enabled || ag__is_symbolic(g)) {
+        } else if (r->c->grad_enabled || pointwise_is_symbolic(r, k)) {
             ag_tensor *v[4] = { NULL };
             for (int i = 0; i < 4; i++)
                 if (row->needs[k] & 1u << i)
