@@ -17,7 +17,7 @@ static const struct {
     { FLOW_VARIABLES, "variables" },   { FLOW_INTERMEDIATES, "intermediates" },
     { FLOW_MIXED, "mixed inputs" },
 };
-enum { FLOW_WAYS = sizeof ways / sizeof ways[0] };
+enum { FLOW_WAYS = sizeof ways / sizeof ways[0], FLOW_REPEATED = 4096 };
 
 /* One case, run one way. */
 typedef struct {
@@ -454,16 +454,26 @@ static bool repeat_body(ag_tensor *const *vars, int n, ag_tensor **next, void *u
     return next[0] && r->step(vars + 1, n - 1, next + 1, r->user);
 }
 
+/* With snapshots the graph has need of it, until the test ends. */
+static repeated *repeated_new(ag_tensor *times, ag_body_fn step, const ag_while_options *options)
+{
+    static repeated room[FLOW_REPEATED];
+    static int n;
+    n = (n + 1) % FLOW_REPEATED;
+    room[n] = (repeated){ times, step, options->user };
+    return &room[n];
+}
+
 bool flow_repeat_with(ag_tensor *times, ag_body_fn step, ag_tensor *const *init, int n,
                       ag_tensor **out, const ag_while_options *options)
 {
     ag_tensor *vars[FLOW_MAX + 1], *last[FLOW_MAX + 1];
     ag_ints shapes[FLOW_MAX + 1] = { { NULL, 0 } };
-    repeated r = { times, step, options->user };
     ag_while_options with = *options;
-    with.user = &r;
     if (!times || !init[0] || n > FLOW_MAX)
         return false;
+    repeated *r = repeated_new(times, step, options);
+    with.user = r;
     vars[0] = flow_integer(ag_context_of(init[0]), 0);
     for (int i = 0; i < n; i++)
         vars[i + 1] = init[i];

@@ -203,12 +203,15 @@ static bool run_flow(program_frame *f, ag_tensor *const *in, ag_tensor **y)
     const program_code *i = f->code;
     ag_tensor *vars[OPERANDS + 1];
     switch (i->row) {
-    case ROW_while:
+    case ROW_while: {
         vars[0] = ag_scalar(f->run->c, 0, .dtype = AG_I64);
         for (int k = 0; k < i->n_in; k++)
             vars[k + 1] = in[k];
+        /* Steps that run again find what is outside of them only where nothing takes its place. */
+        const bool again = i->block == 0 || (i->n_in && ag_is_symbolic(in[0]));
         return ag_while_loop(while_cond, while_body, vars, i->n_in + 1, y, .user = f,
-                             .maximum_iterations = i->k, .snapshots = (int)i->n);
+                             .maximum_iterations = i->k, .snapshots = again ? (int)i->n : 0);
+    }
     case ROW_cond:
         if (i->l)
             return ag_switch(ag_sum(ag_to(in[0], AG_I64)), branches, 2, in + 1, i->n_in - 1, y,

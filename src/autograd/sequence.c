@@ -22,6 +22,7 @@
 #include "engine.h"
 #include "revolve.h"
 #include "saved.h"
+#include "sequence.h"
 #include "view.h"
 
 typedef struct {
@@ -34,6 +35,7 @@ typedef struct {
     ag_context *c;
     ag_step_fn fn;
     void *user;
+    void (*free_user)(void *user); /* or NULL */
     int64_t steps;
     int n; /* tensors of a state */
 
@@ -489,6 +491,8 @@ static void sequence_free(void *user)
     ag__free(c, q->plan.kept, (size_t)q->plan.room * sizeof *q->plan.kept);
     ag__captures_release(&q->captured, c);
     sequence_free_list(c, q->state, q->n);
+    if (q->free_user)
+        q->free_user(q->user);
     ag__free(c, q, sizeof *q);
 }
 
@@ -506,11 +510,15 @@ static int sequence_room(int64_t steps, ag_tensor *const *inputs, int n,
     return room < 1 ? 1 : room > INT32_MAX ? INT32_MAX : (int)room;
 }
 
+/* The user's data are given up with it, also when there is none. */
 static sequence *sequence_new(ag_context *c, const sequence *like, int room)
 {
     sequence *q = ag__alloc(c, sizeof *q);
-    if (!q)
+    if (!q) {
+        if (like->free_user)
+            like->free_user(like->user);
         return NULL;
+    }
     *q = *like;
     q->state = sequence_list(c, q->n);
     q->snapshots = ag__alloc(c, (size_t)room * sizeof *q->snapshots);
@@ -575,18 +583,25 @@ static ag_context *sequence_check_call(ag_step_fn fn, int64_t steps, ag_tensor *
     return c;
 }
 
-bool(ag_checkpoint_sequence)(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs, int n,
-                             ag_tensor **outputs, void *user,
-                             const ag_checkpoint_sequence_options *options)
+bool ag__sequence(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs, int n,
+                  ag_tensor **outputs, void *user, void (*free_user)(void *user),
+                  const ag_checkpoint_sequence_options *options)
 {
     static const ag_checkpoint_sequence_options none = { .size = sizeof none };
     ag_context *c = sequence_check_call(fn, steps, inputs, n, outputs);
-    if (!c)
+    if (!c) {
+        if (free_user)
+            free_user(user);
         return false;
+    }
     const int room = sequence_room(steps, inputs, n, options ? options : &none);
-    const sequence like = {
-        .c = c, .fn = fn, .user = user, .steps = steps, .n = n, .random = c->random
-    };
+    const sequence like = { .c = c,
+                            .fn = fn,
+                            .user = user,
+                            .free_user = free_user,
+                            .steps = steps,
+                            .n = n,
+                            .random = c->random };
     sequence *q = sequence_new(c, &like, room);
     if (!q)
         return false;
@@ -604,4 +619,11 @@ bool(ag_checkpoint_sequence)(ag_step_fn fn, int64_t steps, ag_tensor *const *inp
         return false;
     }
     return sequence_record(q, inputs, outputs);
+}
+
+bool(ag_checkpoint_sequence)(ag_step_fn fn, int64_t steps, ag_tensor *const *inputs, int n,
+                             ag_tensor **outputs, void *user,
+                             const ag_checkpoint_sequence_options *options)
+{
+    return ag__sequence(fn, steps, inputs, n, outputs, user, NULL, options);
 }

@@ -96,6 +96,7 @@ bool ag__exec_block(ag__plan *p, const plan_block *block)
         }
         case PLAN_BRANCH: ok = exec_branch(p, s->u.branch); break;
         case PLAN_LOOP: ok = ag__exec_loop(p, s->u.loop); break;
+        case PLAN_BACK: ok = ag__exec_back(p, s->u.back); break;
         }
         if (!ok)
             return false;

@@ -112,8 +112,15 @@ static void exec_finish(const exec_state *s, int64_t done)
         memcpy(ag__at(l->count), &done, sizeof done);
 }
 
-/* Carries lie again where they did before. */
-static void exec_return(const plan_loop *l)
+void ag__exec_began(const plan_loop *l)
+{
+    for (int m = 0; m < l->n_swaps; m++) {
+        l->swaps[m].began[0] = l->swaps[m].carry->data;
+        l->swaps[m].began[1] = l->swaps[m].next->data;
+    }
+}
+
+void ag__exec_return(const plan_loop *l)
 {
     for (int m = 0; m < l->n_swaps; m++) {
         const plan_swap *w = &l->swaps[m];
@@ -131,12 +138,9 @@ bool ag__exec_loop(ag__plan *p, const plan_loop *l)
     int64_t done = 0;
     if (!exec_length(&s))
         return false;
-    for (int m = 0; m < l->n_swaps; m++) {
-        l->swaps[m].began[0] = l->swaps[m].carry->data;
-        l->swaps[m].began[1] = l->swaps[m].next->data;
-    }
+    ag__exec_began(l);
     const bool ok = exec_iterations(&s, &done);
-    exec_return(l);
+    ag__exec_return(l);
     if (ok)
         exec_finish(&s, done);
     return ok;

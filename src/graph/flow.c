@@ -4,6 +4,7 @@
  * meets a symbolic value on its way records the rest of itself.
  */
 #include "flow.h"
+#include "../autograd/sequence.h"
 #include "rules.h"
 
 #include <string.h>
@@ -131,6 +132,108 @@ static flow_state flow_while_run(ag__while_call *w, ag_tensor **vars, ag_tensor 
     return state;
 }
 
+/* ---- while with snapshots: a sequence of steps, when their number is known ---- */
+
+/* Belongs to the node. */
+typedef struct {
+    ag_context *c;
+    ag_body_fn body;
+    void *user;
+} flow_steps;
+
+static bool flow_steps_fn(int64_t step, ag_tensor *const *in, int n, ag_tensor **out, void *user)
+{
+    const flow_steps *s = user;
+    (void)step;
+    return !flow_cancelled(s->c) &&
+           ag__flow_given("ag_while_loop", s->c, "the body", s->body(in, n, out, s->user), out, n);
+}
+
+static void flow_steps_free(void *user)
+{
+    flow_steps *s = user;
+    ag__free(s->c, s, sizeof *s);
+}
+
+/* A number is none in the next step. */
+static bool flow_steady(ag_tensor *const *vars, ag_tensor *const *like, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!ag__same_shape(ag__sizes(vars[i]), ag__sizes(like[i])) || vars[i]->flags & AG_T_NUMBER)
+            return false;
+    return true;
+}
+
+static uint64_t flow_versions(ag_tensor *const *vars, int n)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += vars[i]->storage->version;
+    return sum;
+}
+
+/* How many steps there are, by running them; -1: they cannot be a sequence; -2: on error. */
+static int64_t flow_count(ag__while_call *w, ag_tensor *const *init, ag_tensor **vars,
+                          ag_tensor **next)
+{
+    ag_context *c = init[0]->c;
+    if (!ag__any_symbolic(init, w->n) && !flow_steady(init, init, w->n))
+        return -1;
+    const uint64_t versions = flow_versions(init, w->n);
+    flow_state state = FLOW_GOES_ON;
+    int64_t steps = 0;
+    bool steady = true;
+    while (state == FLOW_GOES_ON && steady && !(w->limit && steps == w->limit)) {
+        ag_scope s;
+        ag__bracket_begin(&s, c);
+        state = flow_while_step(w, vars, next);
+        ag__bracket_end(&s);
+        steps += state == FLOW_GOES_ON;
+        steady = state != FLOW_SYMBOLIC && flow_steady(vars, init, w->n);
+    }
+    w->symbolic = NULL;
+    if (state != FLOW_FAILED && flow_versions(init, w->n) != versions)
+        ag_fail(c, AG_ERR_VALUE,
+                "ag_while_loop: the body writes over its variables, so that it cannot be run again "
+                "as .snapshots asks for");
+    else if (state != FLOW_FAILED)
+        return steady ? steps : -1;
+    return -2;
+}
+
+/* The loop as one node. *found: it is one; otherwise it is run as without snapshots. */
+static bool flow_while_sequence(ag__while_call *w, ag_tensor *const *init, ag_tensor **vars,
+                                bool *found)
+{
+    ag_context *c = init[0]->c;
+    const ag__random random = c->random;
+    c->grad_enabled = false;
+    const int64_t steps = flow_count(w, init, vars, vars + w->n);
+    c->grad_enabled = true;
+    for (int i = 0; i < w->n; i++) {
+        ag__tensor_unref(vars[i]);
+        vars[i] = ag__tensor_ref(init[i]);
+    }
+    c->random = random;
+    *found = steps > 0;
+    if (steps <= 0)
+        return steps != -2;
+    flow_steps *s = ag__alloc(c, sizeof *s);
+    if (!s)
+        return false;
+    *s = (flow_steps){ c, w->body, w->options->user };
+    const ag_checkpoint_sequence_options o = { .size = sizeof o,
+                                               .snapshots = w->options->snapshots };
+    ag_scope scope;
+    ag__bracket_begin(&scope, c);
+    const bool ok =
+        ag__sequence(flow_steps_fn, steps, init, w->n, vars + w->n, s, flow_steps_free, &o);
+    if (ok)
+        flow_move(vars, vars + w->n, w->n);
+    ag__bracket_end(&scope);
+    return ok;
+}
+
 bool(ag_while_loop)(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, int n,
                     ag_tensor **out, const ag_while_options *options)
 {
@@ -155,7 +258,10 @@ bool(ag_while_loop)(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, in
     ag__while_call w = { cond, body, n, o, o->maximum_iterations, NULL };
     for (int i = 0; i < n; i++)
         vars[i] = ag__tensor_ref(init[i]);
-    const bool ok = flow_while_run(&w, vars, vars + n) == FLOW_ENDED;
+    bool found = false, ok = true;
+    if (o->snapshots > 0 && c->grad_enabled && !c->inference)
+        ok = flow_while_sequence(&w, init, vars, &found);
+    ok = ok && (found || flow_while_run(&w, vars, vars + n) == FLOW_ENDED);
     if (ok)
         flow_give(out, vars, n);
     for (int i = 0; i < n; i++)

@@ -9,25 +9,25 @@
  * more ys, of which the first is the twin (graph.h) and which takes its place; and the scan, over these
  * stacks from the last to the first, whose carry is the gradient of the carry and sums of the gradients
  * of what is captured. All are loops with nodes again, so a derivative of a derivative is nothing new.
+ *
+ * Of a loop with snapshots, unless the gradient is differentiated again, flow_back.c makes another one.
  */
 #include <string.h>
 
 #include "traced.h"
 
-static const ag__inst *turn_inst(const ag__rule *r)
+const ag__inst *ag__flow_inst(const ag__rule *r)
 {
     const ag__flow_place *place = ag__node_payload(r->node);
     return &place->region->insts[place->inst];
 }
 
-/* The gradient of output j, zeros where there is none. */
-static ag_tensor *turn_cotangent(const ag__rule *r, int j, ag_tensor *like)
+ag_tensor *ag__flow_cotangent(const ag__rule *r, int j, ag_tensor *like)
 {
     return r->g[j] ? r->g[j] : ag_zeros_like(like);
 }
 
-/* A symbolic tensor for output j of the instruction, to take zeros from. */
-static ag_tensor *turn_output(const ag__rule *r, int j)
+ag_tensor *ag__flow_output(const ag__rule *r, int j)
 {
     const ag__flow_place *place = ag__node_payload(r->node);
     return ag__give(ag__symbol_new(place->region, place->region->insts[place->inst].out + j));
@@ -55,7 +55,7 @@ static bool turn_branch_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **o
 static bool turn_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geometry *geometry,
                           ag_tensor **out, ag__region **regions, bool *wanted)
 {
-    const ag__inst i = *turn_inst(r);
+    const ag__inst i = *ag__flow_inst(r);
     ag_context *c = r->c;
     int n = 1, m = 0;
     in[0] = ag__in(r, 0);
@@ -66,10 +66,10 @@ static bool turn_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geom
             ag__geometry_set(&geometry[m++], (ag_dtype)in[k]->dtype, ag__sizes(in[k]));
     }
     for (int j = 0; j < i.n_out; j++) {
-        ag_tensor *y = turn_output(r, j);
+        ag_tensor *y = ag__flow_output(r, j);
         if (y && !ag__is_float((ag_dtype)y->dtype))
             continue;
-        if (!y || !(in[n] = turn_cotangent(r, j, y)))
+        if (!y || !(in[n] = ag__flow_cotangent(r, j, y)))
             return false;
         n++;
     }
@@ -98,7 +98,7 @@ static bool turn_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geom
 
 static bool turn_branches_vjp(ag__rule *r)
 {
-    const ag__inst *i = turn_inst(r);
+    const ag__inst *i = ag__flow_inst(r);
     if (ag__inst_draws(i))
         return ag_fail(r->c, AG_ERR_UNSUPPORTED,
                        "a branch draws random numbers, and its gradient is taken");
@@ -148,7 +148,7 @@ static bool turn_is_float(const ag__region *r, int32_t v)
 
 static void turn_loop_read(turn_loop *l, ag__rule *r)
 {
-    *l = (turn_loop){ .r = r, .c = r->c, .i = *turn_inst(r) };
+    *l = (turn_loop){ .r = r, .c = r->c, .i = *ag__flow_inst(r) };
     const int64_t *list = l->i.attrs->list;
     l->body = l->i.regions[0];
     l->n_carry = (int)list[AG_FLOW_CARRY];
@@ -235,6 +235,7 @@ static bool turn_forward(turn_loop *l)
         l->tensors[k] = ag__in(l->r, k);
     ag__attrs attrs = ag__attrs_of(&l->i);
     attrs.list[AG_FLOW_YS] += l->n_kept;
+    attrs.list[AG_FLOW_SNAPSHOTS] = 0; /* what is differentiated again keeps all */
     ag_tensor **results = l->tensors + l->i.n_in;
     const ag__flow f = { l->i.op,   &attrs, regions,    l->i.n_regions,
                          l->i.n_in, m,      l->tensors, l->geometry };
@@ -319,7 +320,7 @@ static int turn_back_operands(const turn_loop *l, ag_tensor **in)
     int n = 0;
     for (int j = 0; j < l->n_carry; j++)
         if (turn_is_float(l->body, l->body->params[j]))
-            in[n++] = turn_cotangent(l->r, j, ag__in(l->r, j));
+            in[n++] = ag__flow_cotangent(l->r, j, ag__in(l->r, j));
     for (int k = l->n_own; k < l->i.n_in; k++)
         if (l->wanted[turn_param(l, k)])
             in[n++] = ag_zeros_like(ag__in(l->r, k));
@@ -327,7 +328,7 @@ static int turn_back_operands(const turn_loop *l, ag_tensor **in)
         in[n++] = l->stacks[k];
     for (int j = l->n_carry; j < l->n_carry + l->n_ys; j++)
         if (turn_is_float(l->body, l->body->outs[j]))
-            in[n++] = turn_cotangent(l->r, j, turn_output(l->r, j));
+            in[n++] = ag__flow_cotangent(l->r, j, ag__flow_output(l->r, j));
     for (int k = l->n_carry; k < l->n_carry + l->n_xs; k++)
         in[n++] = ag__in(l->r, k);
     if (turn_back_xs(l) == 0 && l->count)
@@ -444,8 +445,13 @@ static bool turn_loop_vjp(ag__rule *r)
 
 static bool turn_flow_vjp(ag__rule *r)
 {
-    const ag__op *op = turn_inst(r)->op;
-    return op == &ag__op_while || op == &ag__op_scan ? turn_loop_vjp(r) : turn_branches_vjp(r);
+    const ag__inst *i = ag__flow_inst(r);
+    if (i->op == &ag__op_while_back)
+        return ag__flow_again(r);
+    if (i->op != &ag__op_while && i->op != &ag__op_scan)
+        return turn_branches_vjp(r);
+    return i->attrs->list[AG_FLOW_SNAPSHOTS] && !r->c->grad_enabled ? ag__flow_back(r)
+                                                                    : turn_loop_vjp(r);
 }
 
 static const char *turn_flow_name(const ag_node *n)

@@ -406,3 +406,71 @@ bool ag__plan_loop(plan_build *b, int32_t k)
         ag__plan_touch(b->p, &b->values[i->out + l.n_carry + j]);
     return true;
 }
+
+/* ---- loops that go back ---- */
+
+/* One of the two parts: what brings results `from` to `to` of the region into these carries. */
+static bool flow_part(const flow_loop *all, const plan_value *params, int from, int to,
+                      plan_loop **made)
+{
+    const ag__region *r = all->i->regions[0];
+    flow_loop l = *all;
+    l.params += from;
+    l.outs += from;
+    l.n_carry = to - from;
+    *made = l.loop = ag__graph_alloc(l.p->g, sizeof *l.loop);
+    if (!l.loop)
+        return false;
+    l.loop->swaps = ag__graph_alloc(l.p->g, (size_t)l.n_carry * sizeof *l.loop->swaps);
+    l.loop->body = ag__plan_block(l.p);
+    return l.loop->swaps && l.loop->body &&
+           ag__plan_part(l.p, r, r->outs + from, to - from, l.loop->body, params, NULL, l.outs) &&
+           flow_next(&l);
+}
+
+/* A state is lent to the part that goes back, so that none of its results is exchanged with it. */
+static bool flow_parts(flow_loop *l, plan_back *back)
+{
+    const int n_params = l->i->regions[0]->n_params, n = back->n_states;
+    plan_value *params = ag__graph_alloc(l->p->g, (size_t)n_params * sizeof *params);
+    back->states = ag__graph_alloc(l->p->g, (size_t)n * sizeof *back->states);
+    back->kept = ag__plan_buffer(l->p);
+    back->numbers = ag__plan_buffer(l->p);
+    if (!params || !back->states || !back->kept || !back->numbers)
+        return false;
+    for (int j = 0; j < n_params; j++)
+        params[j] = j < n ? flow_lent(&l->params[j]) : l->params[j];
+    for (int j = 0; j < n; j++) {
+        back->states[j] = l->params[j].t;
+        back->bytes += ag__plan_size(l->params[j].t);
+    }
+    return flow_part(l, l->params, 0, n, &back->forward) &&
+           flow_part(l, params, n, l->n_carry, &back->backward);
+}
+
+bool ag__plan_back(plan_build *b, int32_t k)
+{
+    const ag__inst *i = &b->r->insts[k];
+    flow_loop l = { .b = b, .p = b->p, .i = i, .k = k };
+    l.n_carry = (int)i->attrs->list[AG_FLOW_CARRY];
+    plan_back *back = ag__graph_alloc(b->p->g, sizeof *back);
+    if (!back || !flow_lists(&l) || !flow_operands(&l))
+        return false;
+    l.begins = ++b->p->now;
+    if (!flow_counts(&l))
+        return false;
+    back->n_states = (int)i->attrs->i[0];
+    back->snapshots = i->attrs->list[AG_FLOW_SNAPSHOTS];
+    back->length_of = l.loop->length_of;
+    plan_step *s = flow_parts(&l, back) ? ag__plan_step(b->p, b->block, PLAN_BACK) : NULL;
+    if (!s)
+        return false;
+    s->u.back = back;
+    flow_touch_operands(b, i);
+    for (int j = 0; j < l.n_carry; j++) {
+        b->values[i->out + j] = l.params[j];
+        ag__plan_touch(b->p, &l.params[j]);
+        ag__plan_touch(b->p, &l.outs[j]);
+    }
+    return true;
+}

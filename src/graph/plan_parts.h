@@ -1,7 +1,7 @@
 /*
  * What plans are made of, for those who build them (plan.c, plan_region.c, plan_flow.c, fuse.c,
  * plan_over.c with the tools of plan_tensor.c; then plan_memory.c and plan_link.c) and those who run them
- * (exec.c, exec_loop.c).
+ * (exec.c, exec_loop.c, exec_back.c).
  *
  * A value of the graph is one tensor, made once. Its storage is its own, or that of what it is a view
  * of, or of what it is written over; so whoever moves a storage's data moves all that lies in it.
@@ -56,7 +56,8 @@ typedef enum {
     PLAN_DYNAMIC, /* a row whose sizes are known when it runs */
     PLAN_SWAP,    /* of what two storages have for data */
     PLAN_BRANCH,
-    PLAN_LOOP
+    PLAN_LOOP,
+    PLAN_BACK
 } plan_kind;
 
 typedef struct {
@@ -127,6 +128,17 @@ typedef struct {
     bool reverse;
 } plan_loop;
 
+/* A loop that goes back. Each of its parts is a loop's body, with the carries of its own. */
+typedef struct {
+    plan_loop *forward, *backward;
+    ag_tensor **states;
+    int n_states;
+    size_t bytes; /* of a state */
+    int64_t snapshots;
+    const ag_tensor *length_of;
+    plan_buffer *kept, *numbers; /* snapshots; the schedule's */
+} plan_back;
+
 typedef struct {
     plan_kind kind;
     union {
@@ -150,6 +162,7 @@ typedef struct {
         plan_swap *swap; /* moves both storages' data */
         plan_branch *branch;
         plan_loop *loop;
+        plan_back *back;
     } u;
 } plan_step;
 
@@ -224,6 +237,10 @@ bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const 
 /* Gives results of the main region, whose targets are `targets`, the arguments they are written over for
  * a place, where that can do no harm; plan_over.c. */
 void ag__plan_over(plan_build *b, const plan_value *targets);
+/* The same for some of its values, wanted[0..n). */
+bool ag__plan_part(ag__plan *p, const ag__region *r, const int32_t *wanted, int n,
+                   plan_block *block, const plan_value *params, const plan_value *targets,
+                   plan_value *outs);
 /* Finds groups; fuse.c. */
 void ag__fuse(plan_build *b);
 /* The group of which instruction k is the last. */
@@ -231,6 +248,7 @@ bool ag__fuse_step(plan_build *b, int32_t k);
 /* Instruction k of b->r, a branch or a loop. */
 bool ag__plan_branch(plan_build *b, int32_t k);
 bool ag__plan_loop(plan_build *b, int32_t k);
+bool ag__plan_back(plan_build *b, int32_t k); /* a `while_back` */
 
 plan_block *ag__plan_block(ag__plan *p);
 plan_step *ag__plan_step(ag__plan *p, plan_block *block, plan_kind kind); /* a step of time */
@@ -284,6 +302,10 @@ bool ag__plan_link(ag__plan *p);
 
 bool ag__exec_block(ag__plan *p, const plan_block *block);
 bool ag__exec_loop(ag__plan *p, const plan_loop *l);
+bool ag__exec_back(ag__plan *p, const plan_back *b);
+/* Carries that are exchanged: remembers where they lie; lays them there again. */
+void ag__exec_began(const plan_loop *l);
+void ag__exec_return(const plan_loop *l);
 /* At least so many bytes, of which the first `kept` stay. */
 bool ag__plan_room(ag__plan *p, plan_buffer *b, size_t bytes, size_t kept);
 

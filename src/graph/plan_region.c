@@ -278,6 +278,8 @@ static bool plan_inst(plan_build *b, int32_t k)
         return ag__plan_branch(b, k);
     if (i->op == &ag__op_while || i->op == &ag__op_scan)
         return ag__plan_loop(b, k);
+    if (i->op == &ag__op_while_back)
+        return ag__plan_back(b, k);
     const bool by_sizes =
         i->op == &ag__op_reshape_like || i->op == &ag__op_expand_like || i->op == &ag__op_cut_like;
     if (!i->op->infer && !by_sizes)
@@ -300,8 +302,8 @@ static void plan_stretch(plan_build *b)
     }
 }
 
-static bool plan_insts(plan_build *b, const plan_value *params, const plan_value *targets,
-                       plan_value *outs)
+static bool plan_insts(plan_build *b, const int32_t *wanted, int n, const plan_value *params,
+                       const plan_value *targets, plan_value *outs)
 {
     const ag__region *r = b->r;
     const bool main = r == &b->p->g->main;
@@ -310,38 +312,45 @@ static bool plan_insts(plan_build *b, const plan_value *params, const plan_value
         ag__fuse(b);
     for (int j = 0; j < r->n_params; j++)
         b->values[r->params[j]] = params[j];
-    for (int j = 0; j < r->n_outs && targets; j++)
-        if (targets[j].t && !b->target[r->outs[j]] && !(main && b->p->into[j] >= 0))
-            b->target[r->outs[j]] = &targets[j];
+    for (int j = 0; j < n && targets; j++)
+        if (targets[j].t && !b->target[wanted[j]] && !(main && b->p->into[j] >= 0))
+            b->target[wanted[j]] = &targets[j];
     if (main)
         ag__plan_over(b, targets);
     for (int32_t k = 0; k < r->n_insts; k++)
         if (b->s.needed[k] && !plan_inst(b, k))
             return false;
-    for (int j = 0; j < r->n_outs; j++) {
-        outs[j] = b->values[r->outs[j]];
+    for (int j = 0; j < n; j++) {
+        outs[j] = b->values[wanted[j]];
         ag__plan_touch(b->p, &outs[j]);
     }
     return true;
 }
 
-bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const plan_value *params,
-                     const plan_value *targets, plan_value *outs)
+bool ag__plan_part(ag__plan *p, const ag__region *r, const int32_t *wanted, int n,
+                   plan_block *block, const plan_value *params, const plan_value *targets,
+                   plan_value *outs)
 {
-    const size_t n = (size_t)r->n_values, n_insts = (size_t)r->n_insts;
+    const size_t n_values = (size_t)r->n_values, n_insts = (size_t)r->n_insts;
     const size_t bytes =
-        n * (sizeof(plan_value) + sizeof(plan_value *)) + n_insts * sizeof(int32_t);
+        n_values * (sizeof(plan_value) + sizeof(plan_value *)) + n_insts * sizeof(int32_t);
     plan_build b = { .p = p, .r = r, .block = block };
-    if (!block || !ag__schedule_make(&b.s, p->c, r, r->outs, r->n_outs, NULL))
+    if (!block || !ag__schedule_make(&b.s, p->c, r, wanted, n, NULL))
         return false;
     b.values = ag__alloc(p->c, bytes);
     if (b.values) {
         memset(b.values, 0, bytes);
-        b.target = (const plan_value **)(void *)(b.values + n);
-        b.group = (int32_t *)(void *)(b.target + n);
+        b.target = (const plan_value **)(void *)(b.values + n_values);
+        b.group = (int32_t *)(void *)(b.target + n_values);
     }
-    const bool ok = b.values && plan_insts(&b, params, targets, outs);
+    const bool ok = b.values && plan_insts(&b, wanted, n, params, targets, outs);
     ag__free(p->c, b.values, bytes);
     ag__schedule_free(&b.s, p->c);
     return ok;
+}
+
+bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const plan_value *params,
+                     const plan_value *targets, plan_value *outs)
+{
+    return ag__plan_part(p, r, r->outs, r->n_outs, block, params, targets, outs);
 }

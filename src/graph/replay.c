@@ -324,8 +324,9 @@ static bool replay_branch(ag__replay *rp, const ag__inst *i, ag_tensor *const *i
 
 static bool replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
 {
-    return ag__is_tracing(rp->c) ? replay_flow_trace(rp, i, in, out)
-                                 : ag__replay_loop(rp, i, in, out);
+    return ag__is_tracing(rp->c)         ? replay_flow_trace(rp, i, in, out)
+           : i->op == &ag__op_while_back ? ag__replay_back(rp, i, in, out)
+                                         : ag__replay_loop(rp, i, in, out);
 }
 
 /* ---- regions ---- */
@@ -338,13 +339,13 @@ static replay_rule *replay_rule_of(const ag__op *op)
         const ag__op *op;
         replay_rule *rule;
     } rules[] = {
-        { &ag__op_constant, replay_constant },  { &ag__op_assign, replay_assign },
-        { &ag__op_detach, replay_detach },      { &ag__op_group, replay_group },
-        { &ag__op_gradient, replay_gradient },  { &ag__op_jvp, replay_jvp },
-        { &ag__op_cond, replay_branch },        { &ag__op_switch, replay_branch },
-        { &ag__op_while, replay_loop },         { &ag__op_scan, replay_loop },
-        { &ag__op_reshape_like, replay_sizes }, { &ag__op_expand_like, replay_sizes },
-        { &ag__op_cut_like, replay_sizes },
+        { &ag__op_constant, replay_constant }, { &ag__op_assign, replay_assign },
+        { &ag__op_detach, replay_detach },     { &ag__op_group, replay_group },
+        { &ag__op_gradient, replay_gradient }, { &ag__op_jvp, replay_jvp },
+        { &ag__op_cond, replay_branch },       { &ag__op_switch, replay_branch },
+        { &ag__op_while, replay_loop },        { &ag__op_scan, replay_loop },
+        { &ag__op_while_back, replay_loop },   { &ag__op_reshape_like, replay_sizes },
+        { &ag__op_expand_like, replay_sizes }, { &ag__op_cut_like, replay_sizes },
     };
     if (op->infer) /* a row of the table */
         return replay_row;

@@ -41,6 +41,8 @@ typedef struct {
 bool ag__replay_run(ag__replay *rp);
 /* A `while` or `scan` on tensors with data, recorded or traced: replay_loop.c. */
 bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
+/* A `while_back` on tensors with data: replay_back.c. */
+bool ag__replay_back(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
 /* Instruction i, a row of the table or one of sizes.c, for these operands: one reference each. */
 bool ag__replay_row(const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
 /* A region as a function: outs get one reference each. */

@@ -1,9 +1,11 @@
 /*
  * Loops that are interpreted: `while`, which looks at its condition, and `scan`, which knows its length.
- * Both may have xs and ys, as traced loops do.
+ * Both may have xs and ys, as traced loops do. A `while` with snapshots that will be differentiated runs
+ * once to count its steps, and then as a sequence (autograd/sequence.c).
  */
 #include <string.h>
 
+#include "../autograd/sequence.h"
 #include "flow.h"
 #include "replay.h"
 #include "rules.h"
@@ -17,6 +19,8 @@ typedef struct {
     ag_tensor **next; /* room for the results of a step */
     ag_tensor **ys;   /* of all steps so far, in order of time */
     int n, room;
+    int64_t steps; /* so far */
+    bool steady;   /* no variable has changed its shape, or is a number */
 } loop_state;
 
 static bool loop_fits(const ag__region *body, int i, const ag_tensor *t)
@@ -81,6 +85,8 @@ static bool loop_take(loop_state *l)
     bool ok = true;
     for (int j = 0; j < l->n_carry; j++) {
         ok = ok && loop_fits(l->i->regions[0], j, l->next[j]);
+        l->steady = l->steady && !(l->next[j]->flags & AG_T_NUMBER) &&
+                    ag__same_shape(ag__sizes(l->next[j]), ag__sizes(l->args[j]));
         ag__tensor_unref(l->args[j]);
         l->args[j] = l->next[j];
     }
@@ -163,22 +169,135 @@ static ag_tensor *loop_count(ag_context *c, int64_t steps)
 static bool loop_run(loop_state *l, ag_tensor *const *in, ag_tensor **out)
 {
     bool ok = true, goes_on = true;
-    int64_t steps = 0;
-    for (; ok; steps += ok) {
-        ok = loop_goes_on(l, steps, &goes_on);
+    for (; ok; l->steps += ok) {
+        ok = loop_goes_on(l, l->steps, &goes_on);
         if (!goes_on)
             break;
-        ok = ok && loop_step(l, steps, in);
+        ok = ok && loop_step(l, l->steps, in);
     }
     if (ok && l->n_ys && l->n == 0)
         ok = loop_stack_nothing(l, in, out + l->n_carry);
     for (int j = 0; j < l->n_ys && l->n && ok; j++)
         ok = (out[l->n_carry + j] = loop_stack(l, j)) != NULL;
     if (ok && l->i->attrs->list[AG_FLOW_COUNT])
-        ok = (out[l->i->n_out - 1] = loop_count(l->rp->c, steps)) != NULL;
+        ok = (out[l->i->n_out - 1] = loop_count(l->rp->c, l->steps)) != NULL;
     for (int j = l->n_carry; j < l->i->n_out && ok; j++)
         ag__tensor_ref(out[j]);
     return ok;
+}
+
+static bool loop_all(loop_state *l, ag_tensor *const *in, ag_tensor **out)
+{
+    ag_context *c = l->rp->c;
+    const ag__inst *i = l->i;
+    const int n_params = i->regions[0]->n_params, own = l->n_carry + l->n_xs;
+    const size_t bytes = (size_t)(n_params + i->n_out) * sizeof(ag_tensor *);
+    l->args = ag__alloc(c, bytes);
+    if (!l->args)
+        return false;
+    l->next = l->args + n_params;
+    for (int j = 0; j < n_params; j++) /* a length is no parameter */
+        l->args[j] = in[j < own ? j : j + i->n_in - n_params];
+    l->steady = true;
+    for (int j = 0; j < l->n_carry; j++) {
+        ag__tensor_ref(l->args[j]);
+        l->steady = l->steady && !(l->args[j]->flags & AG_T_NUMBER);
+    }
+    const bool ok = loop_run(l, in, out);
+    for (int j = 0; j < l->n_carry; j++)
+        if (ok)
+            out[j] = l->args[j];
+        else
+            ag__tensor_unref(l->args[j]);
+    for (int k = 0; k < l->n; k++)
+        ag__tensor_unref(l->ys[k]);
+    ag__free(c, l->ys, (size_t)l->room * sizeof *l->ys);
+    ag__free(c, l->args, bytes);
+    return ok;
+}
+
+/* ---- snapshots ---- */
+
+/* Belongs to the node, which may outlive the graph: the body is a copy. */
+typedef struct {
+    ag_context *c;
+    ag_graph *g;
+    const ag__region *body;
+    size_t bytes;
+    int n;             /* variables */
+    ag_tensor *args[]; /* of the body; those that are captured are owned */
+} loop_steps;
+
+static bool loop_steps_fn(int64_t step, ag_tensor *const *in, int n, ag_tensor **out, void *user)
+{
+    loop_steps *s = user;
+    (void)step;
+    if (atomic_load_explicit(&s->c->cancelled, memory_order_relaxed))
+        return ag_fail(s->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
+    memcpy(s->args, in, (size_t)n * sizeof *in);
+    const bool ok = ag__region_call(s->c, s->body, s->args, out, s->c->grad_enabled);
+    for (int j = 0; j < n && ok; j++)
+        ag__settle(out[j]);
+    return ok;
+}
+
+static void loop_steps_free(void *user)
+{
+    loop_steps *s = user;
+    for (int p = s->n; p < s->body->n_params; p++)
+        ag__tensor_unref(s->args[p]);
+    ag_graph_free(s->g);
+    ag__free(s->c, s, s->bytes);
+}
+
+static bool loop_sequence(const loop_state *l, int64_t steps, ag_tensor *const *in, ag_tensor **out)
+{
+    const ag__region *body = l->i->regions[0];
+    const size_t bytes = sizeof(loop_steps) + (size_t)body->n_params * sizeof(ag_tensor *);
+    ag_graph *g = ag__graph_new(l->rp->c, body->graph->traced);
+    const ag__region *copy = g ? ag__region_copy(g, body) : NULL;
+    loop_steps *s = copy ? ag__alloc(l->rp->c, bytes) : NULL;
+    if (!s) {
+        ag_graph_free(g);
+        return false;
+    }
+    *s = (loop_steps){ l->rp->c, g, copy, bytes, l->n_carry };
+    for (int p = l->n_carry; p < body->n_params; p++)
+        s->args[p] = ag__tensor_ref(in[p]);
+    const ag_checkpoint_sequence_options o = { .size = sizeof o,
+                                               .snapshots =
+                                                   (int)l->i->attrs->list[AG_FLOW_SNAPSHOTS] };
+    if (!ag__sequence(loop_steps_fn, steps, in, l->n_carry, out, s, loop_steps_free, &o))
+        return false;
+    for (int j = 0; j < l->n_carry; j++)
+        ag__tensor_ref(out[j]);
+    return true;
+}
+
+static bool loop_has_snapshots(const loop_state *l, ag_tensor *const *in)
+{
+    bool wanted = false;
+    for (int k = 0; k < l->i->n_in; k++)
+        wanted = wanted || ag__wants_grad(in[k]);
+    return wanted && l->rp->c->grad_enabled && l->i->op == &ag__op_while &&
+           l->i->attrs->list[AG_FLOW_SNAPSHOTS] && l->i->n_out == l->n_carry;
+}
+
+/* *found: it is a sequence. Otherwise it is run as without snapshots. */
+static bool loop_try_sequence(const loop_state *l, ag_tensor *const *in, ag_tensor **out,
+                              bool *found)
+{
+    ag_context *c = l->rp->c;
+    const ag__random random = c->random;
+    loop_state count = *l;
+    c->grad_enabled = false;
+    const bool ok = loop_all(&count, in, out);
+    c->grad_enabled = true;
+    for (int j = 0; j < l->n_carry && ok; j++)
+        ag__tensor_unref(out[j]);
+    c->random = random;
+    *found = ok && count.steady && count.steps > 0;
+    return ok && (!*found || loop_sequence(l, count.steps, in, out));
 }
 
 bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out)
@@ -188,27 +307,10 @@ bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag
                      .n_carry = (int)i->attrs->list[AG_FLOW_CARRY],
                      .n_xs = (int)i->attrs->list[AG_FLOW_XS],
                      .n_ys = (int)i->attrs->list[AG_FLOW_YS] };
-    const int n_params = i->regions[0]->n_params, own = l.n_carry + l.n_xs;
+    bool found = false;
     if (!loop_length(&l, in) || (l.length > 0 && !ag__rule_steps(rp->c, l.length, l.n_ys)))
         return false;
-    const size_t bytes = (size_t)(n_params + i->n_out) * sizeof(ag_tensor *);
-    l.args = ag__alloc(rp->c, bytes);
-    if (!l.args)
+    if (loop_has_snapshots(&l, in) && !loop_try_sequence(&l, in, out, &found))
         return false;
-    l.next = l.args + n_params;
-    for (int j = 0; j < n_params; j++) /* a length is no parameter */
-        l.args[j] = in[j < own ? j : j + i->n_in - n_params];
-    for (int j = 0; j < l.n_carry; j++)
-        ag__tensor_ref(l.args[j]);
-    const bool ok = loop_run(&l, in, out);
-    for (int j = 0; j < l.n_carry; j++)
-        if (ok)
-            out[j] = l.args[j];
-        else
-            ag__tensor_unref(l.args[j]);
-    for (int k = 0; k < l.n; k++)
-        ag__tensor_unref(l.ys[k]);
-    ag__free(rp->c, l.ys, (size_t)l.room * sizeof *l.ys);
-    ag__free(rp->c, l.args, bytes);
-    return ok;
+    return found || loop_all(&l, in, out);
 }

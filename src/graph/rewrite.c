@@ -338,6 +338,8 @@ static void rewrite_nest_attrs(const ag__rewrite *rw, const ag__rewrite_nest *ne
         return;
     }
     a->list[AG_FLOW_CARRY] = rewrite_count(nest->keep_in, 0, carry);
+    if (i->op == &ag__op_while_back)
+        a->i[0] = rewrite_count(nest->keep_in, 0, (int)i->attrs->i[0]);
     a->list[AG_FLOW_XS] = rewrite_count(nest->keep_in, carry, xs);
     a->list[AG_FLOW_YS] = rewrite_count(nest->keep_out, carry, (int)i->attrs->list[AG_FLOW_YS]);
     if (i->attrs->list[AG_FLOW_COUNT] && nest->keep_out)

@@ -78,7 +78,7 @@ static inline ag_tensor *ag__value_constant(const ag__region *r, int32_t v)
 }
 static inline bool ag__inst_is_loop(const ag__inst *i)
 {
-    return i->op == &ag__op_while || i->op == &ag__op_scan;
+    return i->op == &ag__op_while || i->op == &ag__op_scan || i->op == &ag__op_while_back;
 }
 static inline int ag__inst_carry(const ag__inst *i)
 {

@@ -15,8 +15,15 @@
  *     switch     index, inputs, captured; a region for each branch       -> results
  *     while      variables, captured; regions: body, condition           -> variables, ys, count
  *     scan       carry, xs, length, captured; region: body               -> carry, ys, count
+ *     while_back carry, length, captured; region: body and a step back   -> carry
+ *                i[0]: how many of the carry, the first, are states
  *     reshape_like, expand_like, cut_like   x, other                     -> x
  *                list: sizes; see ops/op.h and sizes.c
+ * while_back is of traced graphs only: the gradient of a loop of `length` steps whose states are computed
+ * again from snapshots. Of its carry states come first, then gradients and sums of them. The region's
+ * first results are the next state, from a state; the others are what gradients are before a step, from
+ * those behind it and the state before it. States come out as they went in.
+ *
  * What a loop keeps in its list says which of them are there: AG_FLOW_...
  */
 #ifndef AG_GRAPH_ROWS_H

@@ -40,6 +40,15 @@ typedef struct {
 } ag__flow_place;
 extern const ag__op ag__flow_node_op; /* flow_rule.c */
 
+/* For its rules: the instruction; the gradient of output j, zeros like `like` where there is none; a
+ * symbolic tensor for output j, to take zeros from. */
+const ag__inst *ag__flow_inst(const ag__rule *r);
+ag_tensor *ag__flow_cotangent(const ag__rule *r, int j, ag_tensor *like);
+ag_tensor *ag__flow_output(const ag__rule *r, int j);
+/* The gradient of a `while` with snapshots: a `while_back`; and that of a `while_back`. flow_back.c */
+bool ag__flow_back(ag__rule *r);
+bool ag__flow_again(ag__rule *r);
+
 /* What is known of a function's parameter when its derivative is computed. */
 typedef enum {
     AG_AT_HAND_NOT,
