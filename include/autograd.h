@@ -533,12 +533,12 @@ typedef struct {
     const ag_ints *shape_invariants; /* n shapes, -1 where a dim may change; .n = -1: as it enters */
     int snapshots; /* backward computes states again from so many (binomial schedule); 0: keeps all */
 } ag_while_options;
-/* With snapshots a loop over tensors that hold data runs once to count its steps, and again as
- * ag_checkpoint_sequence does: body, `user` and what it leads to must be there as long as the graph, and
- * the body writes over none of its variables. Where shapes change all is kept. */
 /* vars = init; while cond(vars): vars = body(vars); out = vars. cond gives one element. The body keeps
  * number and dtypes of the variables, and in a graph their shapes, but for dims that enter as -1 or are -1
- * in the invariants. */
+ * in the invariants.
+ * With snapshots a loop over tensors that hold data runs once to count its steps, and again as
+ * ag_checkpoint_sequence does: body, `user` and what it leads to must be there as long as the graph, and
+ * the body writes over none of its variables. Where shapes change all is kept. */
 AG_API bool ag_while_loop(ag_cond_fn cond, ag_body_fn body, ag_tensor *const *init, int n,
                           ag_tensor **out, const ag_while_options *);
 typedef struct {
