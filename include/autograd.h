@@ -558,7 +558,7 @@ typedef struct {
     size_t size;
     void *user;
     bool reverse;   /* from the last x to the first; y[i] belongs to x[i] */
-    int64_t length; /* the number of steps where k = 0; 0, or that of xs, where there are some */
+    int64_t length; /* the number of steps where k = 0; xs of another length are an error */
 } ag_scan_options;
 /* For each i along the first dims of xs: carry, y[i] = fn(carry, x[i]). ys are stacked along a new first
  * dim. n, k or m may be 0 with NULL lists. */

@@ -361,6 +361,37 @@ static void t_loops_without_turns_divide_nothing(ag_context *c)
     }
 }
 
+static bool adds_x(ag_tensor *const *carry, int n, ag_tensor *const *x, int k,
+                   ag_tensor **carry_out, ag_tensor **y, int m, void *user)
+{
+    (void)n, (void)k, (void)m, (void)user;
+    carry_out[0] = y[0] = ag_add(carry[0], x[0]);
+    return y[0] != NULL;
+}
+
+/* .length says what the size of the xs does not. */
+static void t_scans_of_another_length(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *xs = ag_placeholder(g, AG_F32, AG_SHAPE(-1)), *last = NULL, *ys = NULL;
+    ag_tensor *init = ag_scalar(c, 0), *three = ag_ones(c, AG_SHAPE(3)), *dx = NULL;
+    ag_tensor *four = ag_ones(c, AG_SHAPE(4));
+    CHECK(xs && init && three && four);
+    CHECK(ag_scan(adds_x, &init, 1, &xs, 1, &last, &ys, 1, .length = 3));
+    CHECK(ag_size(ys, 0) == 3);
+    CHECK(ag_grad(&last, 1, &xs, 1, &dx));
+    for (int b = 0; b < GRAPHS_BACKENDS; b++) {
+        ag_session *s = graphs_session(g, graphs_backend[b]);
+        ag_tensor *t = NULL;
+        CHECK(ag_session_run(s, &(ag_feed){ xs, three }, 1, &last, 1, &t));
+        CHECK_CLOSE(ag_item(t), 3, 0);
+        CHECK(ag_session_run(s, &(ag_feed){ xs, three }, 1, &dx, 1, &t));
+        CHECK_CLOSE(ag_item(ag_sum(t)), 3, 0);
+        CHECK_ERROR(ag_session_run(s, &(ag_feed){ xs, four }, 1, &last, 1, &t), AG_ERR_SHAPE,
+                    "different leading axis sizes: 3 and 4");
+    }
+}
+
 /* ---- a loop without an end ---- */
 
 static void *cancel_soon(void *c)
@@ -413,5 +444,5 @@ int main(int argc, char **argv)
                TEST(t_sessions_that_cannot_be), TEST(t_a_closed_session),
                TEST(t_a_session_of_another_context), TEST(t_loops_end_at_their_maximum),
                TEST(t_loops_that_fail_on_their_way), TEST(t_loops_without_turns_divide_nothing),
-               TEST(t_a_run_is_cancelled));
+               TEST(t_scans_of_another_length), TEST(t_a_run_is_cancelled));
 }

@@ -145,7 +145,7 @@ static void t_eager_runs(ag_context *c)
 static void t_eager_without_gradient(ag_context *c)
 {
     static growth g;
-    ag_tensor *x = vector(c, .5, -1, true), *y;
+    ag_tensor *x = vector(c, .5, -1, true), *y = NULL;
     g = (growth){ .steps = 5, .snapshots = 2 };
     CHECK(x);
     AG_NO_GRAD (c) {

@@ -216,12 +216,14 @@ static bool record_scan_in(const ag__scan_call *s, ag__region *r, ag_tensor **ou
                     (body = ag__trace("scan", r->graph, r, types, s->n + s->k, record_scan_fn,
                                       (void *)(uintptr_t)s, s->n + s->m));
     ag__free(s->c, types, bytes);
+    const int64_t wanted = s->options->length; /* of xs whose length is not known */
+    const int64_t length = s->k == 0 ? s->length : s->length < 0 && wanted > 0 ? wanted : -1;
     const ag__attrs attrs = { .n = AG_FLOW_ATTRS,
                               .list = { [AG_FLOW_CARRY] = s->n,
                                         [AG_FLOW_XS] = s->k,
                                         [AG_FLOW_YS] = s->m,
                                         [AG_FLOW_REVERSE] = s->options->reverse,
-                                        [AG_FLOW_LENGTH] = s->k ? -1 : s->length } };
+                                        [AG_FLOW_LENGTH] = length } };
     return record_end(&d, ok, &ag__op_scan, &attrs, &body, 1, out);
 }
 

@@ -57,7 +57,7 @@ enum {
     AG_FLOW_YS,    /* ys, which are stacked along a first dimension */
     AG_FLOW_LIMIT, /* the most iterations; 0: no limit */
     AG_FLOW_REVERSE,
-    AG_FLOW_LENGTH, /* iterations of a scan without xs; -1: as xs say; -2: an operand behind them says */
+    AG_FLOW_LENGTH, /* iterations of a scan; -1: as xs say; -2: an operand behind them says */
     AG_FLOW_SNAPSHOTS,
     AG_FLOW_COUNT, /* the last result is how many iterations there were */
     AG_FLOW_ATTRS

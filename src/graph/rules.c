@@ -455,7 +455,7 @@ static bool rule_scan(const rule_call *k)
     if (n < 0 || xs < 0 || ys < 0 || n > i->n_in || xs > i->n_in - n || n > i->n_out ||
         i->n_out - n != ys)
         return rule_malformed(k, "it takes a carry and xs, and gives the carry and ys");
-    if ((xs ? length != -1 : length < 0) || a->list[AG_FLOW_LIMIT] || a->list[AG_FLOW_SNAPSHOTS] ||
+    if (length < (xs ? -1 : 0) || a->list[AG_FLOW_LIMIT] || a->list[AG_FLOW_SNAPSHOTS] ||
         a->list[AG_FLOW_REVERSE] < 0 || a->list[AG_FLOW_REVERSE] > 1 || a->list[AG_FLOW_COUNT])
         return rule_malformed(k, "an attribute is out of range");
     if (!rule_regions(k, 1, 0, n + xs, i->n_out) || !rule_xs(k, n, xs, &length) ||

@@ -192,13 +192,15 @@ bool ag__traced_while(ag_context *c, const ag__inst *i, ag_tensor *const *in, ag
 static bool traced_length(ag_context *c, const ag__inst *i, ag_tensor *const *xs, int k,
                           int64_t *length)
 {
-    *length = k ? xs[0]->dims[0] : i->attrs->list[AG_FLOW_LENGTH];
-    for (int j = 1; j < k; j++)
-        if (xs[j]->dims[0] != *length)
+    *length = i->attrs->list[AG_FLOW_LENGTH];
+    for (int j = 0; j < k; j++) {
+        if (*length >= 0 && xs[j]->dims[0] != *length)
             return ag_fail(c, AG_ERR_SHAPE,
                            "ag_scan: scan got values with different leading axis sizes: %lld and "
                            "%lld",
                            (long long)*length, (long long)xs[j]->dims[0]);
+        *length = xs[j]->dims[0];
+    }
     return true;
 }
 
@@ -239,7 +241,10 @@ bool ag__traced_scan(ag_context *c, const ag__inst *i, ag_tensor *const *in, ag_
         memmove(g->shape + 1, g->shape, (size_t)g->ndim++ * sizeof *g->shape);
         g->shape[0] = length;
     }
-    const ag__flow f = { i->op, i->attrs, &body, 1, i->n_in, i->n_out, in, geometry };
+    ag__attrs attrs = ag__attrs_of(i);
+    if (n_xs)
+        attrs.list[AG_FLOW_LENGTH] = -1;
+    const ag__flow f = { i->op, &attrs, &body, 1, i->n_in, i->n_out, in, geometry };
     ok = ok && ag__traced_flow(c, &f, out);
     ag__free(c, types, types_bytes);
     ag__free(c, geometry, out_bytes);
