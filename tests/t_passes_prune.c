@@ -76,12 +76,14 @@ static void t_variables_that_nobody_needs(ag_context *c)
 static bool sums_and_gives(ag_tensor *const *carry, int n, ag_tensor *const *x, int k,
                            ag_tensor **next, ag_tensor **y, int m, void *user)
 {
-    (void)n, (void)k, (void)m;
+    (void)n, (void)k;
     next[0] = ag_add(carry[0], x[0]);
     next[1] = ag_add(carry[1], ag_exp(x[1]));
     y[0] = ag_mul(next[0], x[0]);
-    y[1] = ag_mul(carry[1], user);
-    return y[1] != NULL;
+    ag_tensor *more = ag_mul(carry[1], user); /* captures, wanted or not */
+    if (m > 1)
+        y[1] = more;
+    return more != NULL;
 }
 
 static ag_graph *scanned(ag_context *c, ag_tensor **out)

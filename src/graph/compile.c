@@ -450,7 +450,6 @@ static bool compile_record(ag_function *f, compile_signature *s)
     if (s->recorded)
         s->function = ag__trace("call", s->recorded, NULL, s->types, s->n, compile_fn, f, f->m);
     f->tracing = false;
-    f->traces += s->function != NULL;
     return s->function != NULL;
 }
 
@@ -484,6 +483,7 @@ static compile_signature *compile_new(ag_function *f, ag_tensor *const *in, int 
     *s = (compile_signature){ 0 };
     if (compile_types(f->c, s, in, n) && compile_record(f, s) && compile_trace(f, s)) {
         s->next = f->signatures;
+        f->traces++;
         return f->signatures = s;
     }
     compile_free_signature(f->c, s);

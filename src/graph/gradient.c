@@ -59,7 +59,7 @@ typedef struct {
     const ag_grad_options *o;
     int32_t *in;         /* outputs, gradients, inputs */
     ag__geometry *types; /* of the inputs that are used */
-    ag_tensor **made;
+    ag_tensor **made;    /* the instruction's results, then those of all inputs */
     bool *marks;
 } gradient_draft;
 
@@ -121,13 +121,16 @@ static bool gradient_add(gradient_draft *d, ag_tensor **results)
     if (!ok)
         return false;
     /* Several inputs may be one value: each has its own result. */
+    ag_tensor **given = d->made + d->n_inputs;
     for (int i = d->n_inputs - 1, k = n - 1; i >= 0; i--) {
         const bool used = d->marks[ag__region_operand(d->r, "grad", d->inputs[i])];
-        results[i] = used ? ag__give(d->made[k--]) : NULL;
+        given[i] = used ? ag__give(d->made[k--]) : NULL;
     }
     for (int i = 0; i < d->n_inputs && ok; i++)
-        if (!results[i] && d->o->materialize_grads)
-            ok = (results[i] = ag_zeros_like(d->inputs[i])) != NULL;
+        if (!given[i] && d->o->materialize_grads)
+            ok = (given[i] = ag_zeros_like(d->inputs[i])) != NULL;
+    for (int i = 0; i < d->n_inputs && ok; i++)
+        results[i] = given[i];
     return ok;
 }
 
@@ -159,7 +162,7 @@ bool ag__grad_record(ag_tensor *const *outputs, int n_outputs, ag_tensor *const 
     const size_t marks = (size_t)(d.r->n_values + 2 * n_outputs + n_inputs) * sizeof(bool);
     const size_t types = (size_t)n_inputs * sizeof *d.types;
     const size_t in = (size_t)(2 * n_outputs + n_inputs) * sizeof *d.in;
-    const size_t made = (size_t)n_inputs * sizeof *d.made;
+    const size_t made = 2 * (size_t)n_inputs * sizeof *d.made;
     d.marks = ag__alloc(c, marks);
     d.types = ag__alloc(c, types);
     d.in = ag__alloc(c, in);

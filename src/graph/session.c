@@ -279,54 +279,53 @@ static ag_tensor *session_own(ag_tensor *t)
     return ag__contiguous_copy(t, (ag_dtype)t->dtype);
 }
 
-/* Copies of what was fetched and assigned; then variables and results are written. */
+/* Copies of what was fetched, in made, and assigned; then variables and results are written. */
 static bool session_commit(ag_session *s, const session_request *q, ag_tensor **values,
-                           ag_tensor **assigned, ag_tensor **results)
+                           ag_tensor **assigned, ag_tensor **made, ag_tensor **results)
 {
-    bool ok = true;
-    int made = 0;
-    for (; made < q->m && ok; made++) {
-        results[made] = session_own(values[q->key[made]]);
-        ok = results[made] != NULL;
-    }
-    for (int v = 0; v < s->n_vars && ok; v++) {
+    const int n = s->g->main.n_values;
+    for (int i = 0; i < q->m; i++)
+        if (!(made[i] = session_own(values[q->key[i]])))
+            return false;
+    for (int v = 0; v < n; v++) {
         if (!assigned[v])
             continue;
         ag_tensor *own = ag__contiguous_copy(assigned[v], (ag_dtype)assigned[v]->dtype);
+        if (!own)
+            return false;
         ag__tensor_unref(assigned[v]);
         assigned[v] = own;
-        ok = own != NULL;
     }
-    for (int i = 0; i < made; i++) {
-        if (ok)
-            ag__give(results[i]);
-        else
-            ag__tensor_unref(results[i]);
+    for (int i = 0; i < q->m; i++) {
+        results[i] = ag__give(made[i]);
+        made[i] = NULL;
     }
-    for (int v = 0; v < s->n_vars && ok; v++)
+    for (int v = 0; v < n; v++)
         if (assigned[v]) {
             ag__tensor_unref(s->vars[v]);
             s->vars[v] = assigned[v];
             assigned[v] = NULL;
         }
-    return ok;
+    return true;
 }
 
 /* Step by step. */
 static bool session_interpret(ag_session *s, const session_request *q, const ag__choice *k,
                               ag_tensor *const *args, ag_tensor **results)
 {
-    const size_t n = (size_t)s->g->main.n_values, bytes = 2 * n * sizeof(ag_tensor *);
-    ag_tensor **values = ag__alloc(s->c, bytes), **assigned = values + n;
+    const size_t n = (size_t)s->g->main.n_values, all = 2 * n + (size_t)q->m;
+    const size_t bytes = all * sizeof(ag_tensor *);
+    ag_tensor **values = ag__alloc(s->c, bytes);
     if (!values)
         return false;
-    memset(values, 0, bytes);
+    ag_tensor **assigned = values + n, **made = assigned + n;
     bool ok = true;
+    memset(values, 0, bytes);
     for (int i = 0; i < k->n_given && ok; i++)
         ok = (values[k->given[i].value] = ag__tensor_alias(args[i])) != NULL;
     ag__replay rp = { s->c, &s->g->main, &k->schedule, values, assigned, NULL, false };
-    ok = ok && ag__replay_run(&rp) && session_commit(s, q, values, assigned, results);
-    for (size_t v = 0; v < 2 * n; v++)
+    ok = ok && ag__replay_run(&rp) && session_commit(s, q, values, assigned, made, results);
+    for (size_t v = 0; v < all; v++)
         ag__tensor_unref(values[v]);
     ag__free(s->c, values, bytes);
     return ok;
