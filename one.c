@@ -113,6 +113,7 @@
 #include "src/graph/pass_cse.c"
 #include "src/graph/pass_fold.c"
 #include "src/graph/pass_hoist.c"
+#include "src/graph/pass_order.c"
 #include "src/graph/pass_prune.c"
 #include "src/graph/pass_transpose.c"
 #include "src/graph/plan.c"

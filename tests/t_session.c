@@ -198,6 +198,27 @@ static void t_sizes_change_between_runs(ag_context *c)
     }
 }
 
+/* Statistics tell of the plan that ran last, also when it was made before another. */
+static void t_statistics_of_the_plan_that_ran(ag_context *c)
+{
+    static const int64_t sizes[] = { 100, 10, 100 };
+    size_t bytes[3];
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F32, AG_SHAPE(-1, 3)), *y = rows_function(x);
+    CHECK(y);
+    ag_session *s = graphs_session(g, AG_BACKEND_FUSED);
+    for (int i = 0; i < 3; i++)
+        AG_SCOPE (c) {
+            ag_session_statistics stats;
+            CHECK(FETCH(s, y, { x, ag_ones(c, AG_SHAPE(sizes[i], 3)) }));
+            ag_session_stats(s, &stats);
+            CHECK_INT(stats.plans, i == 0 ? 1 : 2);
+            bytes[i] = stats.arena_bytes;
+        }
+    CHECK(bytes[0] > bytes[1]);
+    CHECK_INT(bytes[2], bytes[0]);
+}
+
 /* ---- what is computed ---- */
 
 static void t_only_what_is_needed_runs(ag_context *c)
@@ -314,7 +335,7 @@ int main(int argc, char **argv)
                TEST(t_results_outlive_session_and_graph), TEST(t_values_outlive_their_handles),
                TEST(t_anything_can_be_fed), TEST(t_a_fed_value_in_the_middle),
                TEST(t_feeds_of_any_layout), TEST(t_sizes_change_between_runs),
-               TEST(t_only_what_is_needed_runs), TEST(t_each_operation_runs_once),
-               TEST(t_a_graph_grows_between_runs), TEST(t_two_counters),
-               TEST(t_threads_of_a_session));
+               TEST(t_statistics_of_the_plan_that_ran), TEST(t_only_what_is_needed_runs),
+               TEST(t_each_operation_runs_once), TEST(t_a_graph_grows_between_runs),
+               TEST(t_two_counters), TEST(t_threads_of_a_session));
 }

@@ -42,7 +42,7 @@ ag_node *ag__node_new(ag_context *c, const ag__op *op, int n_in, ag_tensor *cons
                     .bytes = (uint32_t)bytes,
                     .n_in = (uint16_t)n_in,
                     .n_out = (uint16_t)n_out,
-                    .n_saved = (uint16_t)n_saved };
+                    .n_saved = (unsigned)n_saved & 0x3fffff };
     for (int i = 0; i < n_in; i++)
         n->edges[i].node = NULL;
     for (int i = 0; i < n_saved; i++)

@@ -62,10 +62,11 @@ struct ag_node {
     ag__extra *extra; /* NULL until needed */
     int32_t refs;
     uint32_t bytes; /* of this block */
-    uint16_t n_in, n_out, n_saved;
-    bool freed : 1;  /* saved values were given up by a backward pass */
-    bool packed : 1; /* some of them went through hooks */
-    uint8_t numbers; /* bit i: operand i was a number */
+    uint16_t n_in, n_out;
+    unsigned n_saved : 22; /* of a large compiled function there are many */
+    bool freed : 1;        /* saved values were given up by a backward pass */
+    bool packed : 1;       /* some of them went through hooks */
+    unsigned numbers : 8;  /* bit i: operand i was a number */
     ag__edge edges[];
 };
 

@@ -2,7 +2,7 @@
  * The order of the passes. Each leaves what is not needed any more where it stood, and prune takes it
  * away: first, so that no pass works for nothing, and last. Folding comes before equal things are found, as
  * it makes constants alike; rules of algebra and what left a loop may be alike too, so they are looked
- * for a second time.
+ * for a second time. The order is for memory only, so it comes when all is settled.
  *
  * Without algebra results are those of the same calls in the dynamic graph, bit for bit. So the transposed
  * product, whose sums are taken in another order, is part of it; transposes of transposes are gone by then.
@@ -25,6 +25,7 @@ static const optimize_pass optimize_passes[] = {
     { "hoist", AG_PASS_HOIST, ag__pass_hoist },
     { "cse", AG_PASS_CSE, ag__pass_cse },
     { "prune", 0, ag__pass_prune },
+    { "order", AG_PASS_REUSE | AG__PASS_ORDER, ag__pass_order },
 };
 
 static bool optimize_show(const ag_graph *g, const char *name, const ag__planning *how)

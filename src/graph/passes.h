@@ -17,6 +17,11 @@ ag__pass_fn ag__pass_cse;       /* AG_PASS_CSE */
 ag__pass_fn ag__pass_algebra;   /* AG_PASS_ALGEBRA */
 ag__pass_fn ag__pass_transpose; /* AG_PASS_TRANSPOSE */
 ag__pass_fn ag__pass_hoist;     /* AG_PASS_HOIST */
+ag__pass_fn ag__pass_order;     /* AG_PASS_REUSE or AG__PASS_ORDER */
+
+/* Not for plans whose results are written over arguments: what may fail would come between them, so that
+ * they had to wait for the end (plan_over.c). */
+enum { AG__PASS_ORDER = 1 << 30 };
 
 /* How users want graphs optimised. */
 typedef struct {

@@ -56,7 +56,9 @@ ag_graph *ag__traced_new(ag_context *c, const char *op, const ag__type *params, 
 
 ag__plan *ag__planned(ag_graph *g, const int32_t *into, const ag__planning *how)
 {
-    g = g ? ag__optimize(g, how) : NULL;
+    ag__planning plan = *how;
+    plan.off |= into ? AG__PASS_ORDER : 0;
+    g = g ? ag__optimize(g, &plan) : NULL;
     if (!g)
         return NULL;
     const int m = g->main.n_outs;
