@@ -76,23 +76,21 @@ static void eager(ag_context *c, int64_t steps, int snapshots, int orders, ag_te
 
 static const int64_t lengths[] = { 0, 1, 2, 5, 11 };
 static const int numbers[] = { 1, 2, 3, 20 };
-#define EACH(i, list) (int i = 0; i < (int)(sizeof(list) / sizeof *(list)); i++)
+#define COUNT(list) ((int)(sizeof(list) / sizeof *(list)))
 
 static void t_eager_bits(ag_context *c)
 {
-    for
-        EACH(i, lengths)
-        for
-            EACH(j, numbers)
-        AG_SCOPE (c) {
-            ag_tensor *a[3], *b[3];
-            if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
-                continue;
-            eager(c, lengths[i], 0, 1, a);
-            eager(c, lengths[i], numbers[j], 1, b);
-            for (int k = 0; k < 3; k++)
-                CHECK_SAME(b[k], a[k]);
-        }
+    for (int i = 0; i < COUNT(lengths); i++)
+        for (int j = 0; j < COUNT(numbers); j++)
+            AG_SCOPE (c) {
+                ag_tensor *a[3], *b[3];
+                if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
+                    continue;
+                eager(c, lengths[i], 0, 1, a);
+                eager(c, lengths[i], numbers[j], 1, b);
+                for (int k = 0; k < 3; k++)
+                    CHECK_SAME(b[k], a[k]);
+            }
 }
 
 static void close_to(ag_tensor *a, ag_tensor *b)
@@ -109,37 +107,34 @@ static void close_to(ag_tensor *a, ag_tensor *b)
 
 static void t_eager_orders(ag_context *c)
 {
-    for
-        EACH(j, numbers)
-    AG_SCOPE (c) {
-        ag_tensor *a[7], *b[7];
-        if (harness_faults())
-            continue;
-        eager(c, 5, 0, 3, a);
-        eager(c, 5, numbers[j], 3, b);
-        for (int k = 0; k < 7; k++)
-            close_to(b[k], a[k]);
-    }
+    for (int j = 0; j < COUNT(numbers); j++)
+        AG_SCOPE (c) {
+            ag_tensor *a[7], *b[7];
+            if (harness_faults())
+                continue;
+            eager(c, 5, 0, 3, a);
+            eager(c, 5, numbers[j], 3, b);
+            for (int k = 0; k < 7; k++)
+                close_to(b[k], a[k]);
+        }
 }
 
 /* Once to count the steps; then as the schedule says, and each step once while it is recorded. */
 static void t_eager_runs(ag_context *c)
 {
     const int64_t steps[] = { 1, 2, 7, 30 };
-    for
-        EACH(i, steps)
-        for
-            EACH(j, numbers)
-        AG_SCOPE (c) {
-            static growth g;
-            ag_tensor *x = vector(c, .01, -.02, true), *w = vector(c, .75, -.5, true), *y, *r;
-            g = (growth){ .steps = steps[i], .snapshots = numbers[j] };
-            if (harness_faults() && i + j)
-                continue;
-            CHECK(x && w && (y = growth_loop(&g, x, w)));
-            CHECK((y = ag_sum(y)) && ag_grad(&y, 1, &x, 1, &r));
-            CHECK_INT(g.runs, 2 * steps[i] + ag_checkpoint_sequence_cost(steps[i], numbers[j]));
-        }
+    for (int i = 0; i < COUNT(steps); i++)
+        for (int j = 0; j < COUNT(numbers); j++)
+            AG_SCOPE (c) {
+                static growth g;
+                ag_tensor *x = vector(c, .01, -.02, true), *w = vector(c, .75, -.5, true), *y, *r;
+                g = (growth){ .steps = steps[i], .snapshots = numbers[j] };
+                if (harness_faults() && i + j)
+                    continue;
+                CHECK(x && w && (y = growth_loop(&g, x, w)));
+                CHECK((y = ag_sum(y)) && ag_grad(&y, 1, &x, 1, &r));
+                CHECK_INT(g.runs, 2 * steps[i] + ag_checkpoint_sequence_cost(steps[i], numbers[j]));
+            }
 }
 
 static void t_eager_without_gradient(ag_context *c)
@@ -318,21 +313,19 @@ static void graphed_check(ag_context *c, const graphed *d, ag_tensor *const *exp
 static void t_graph_orders(ag_context *c)
 {
     for (int orders = 1; orders <= ORDERS; orders++)
-        for
-            EACH(i, lengths)
-            for
-                EACH(j, numbers)
-            AG_SCOPE (c) {
-                growth g = { .steps = lengths[i], .snapshots = numbers[j] };
-                graphed d;
-                ag_tensor *expected[1 + 2 * ORDERS];
-                if ((harness_faults() && (orders > 1 || lengths[i] != 2 || numbers[j] != 1)) ||
-                    (orders > 1 && (i % 2 || lengths[i] > 5)))
-                    continue;
-                eager(c, lengths[i], 0, orders, expected);
-                graphed_make(c, &d, &g, NULL, orders);
-                graphed_check(c, &d, expected);
-            }
+        for (int i = 0; i < COUNT(lengths); i++)
+            for (int j = 0; j < COUNT(numbers); j++)
+                AG_SCOPE (c) {
+                    growth g = { .steps = lengths[i], .snapshots = numbers[j] };
+                    graphed d;
+                    ag_tensor *expected[1 + 2 * ORDERS];
+                    if ((harness_faults() && (orders > 1 || lengths[i] != 2 || numbers[j] != 1)) ||
+                        (orders > 1 && (i % 2 || lengths[i] > 5)))
+                        continue;
+                    eager(c, lengths[i], 0, orders, expected);
+                    graphed_make(c, &d, &g, NULL, orders);
+                    graphed_check(c, &d, expected);
+                }
 }
 
 /* Outer and inner loops with snapshots, and without. */
@@ -345,18 +338,17 @@ static void t_nested(ag_context *c)
         if (harness_faults())
             return;
         CHECK(x && w && (y = nest_loop(&kinds[0], x, w)) && derive(y, x, w, orders, expected));
-        for
-            EACH(i, kinds)
-        AG_SCOPE (c) {
-            graphed d;
-            /* The outer body is given other values of v in each iteration, the inner user is not. */
-            CHECK((y = nest_loop(&kinds[i], x, w)) && derive(y, x, w, orders, out));
-            for (int k = 0; k < 1 + 2 * orders; k++)
-                close_to(out[k], expected[k]);
-            graphed_make(c, &d, NULL, &kinds[i], orders);
-            kinds[i].w = w;
-            graphed_check(c, &d, expected);
-        }
+        for (int i = 0; i < COUNT(kinds); i++)
+            AG_SCOPE (c) {
+                graphed d;
+                /* The outer body is given other values of v in each iteration, the inner user is not. */
+                CHECK((y = nest_loop(&kinds[i], x, w)) && derive(y, x, w, orders, out));
+                for (int k = 0; k < 1 + 2 * orders; k++)
+                    close_to(out[k], expected[k]);
+                graphed_make(c, &d, NULL, &kinds[i], orders);
+                kinds[i].w = w;
+                graphed_check(c, &d, expected);
+            }
     }
 }
 
@@ -407,26 +399,21 @@ static bool replayed_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out,
 
 static void t_plan_bits(ag_context *c)
 {
-    for
-        EACH(i, lengths)
-        for
-            EACH(j, numbers)
-            {
-                growth g = { .steps = lengths[i], .snapshots = numbers[j] };
-                replayed r = { .c = c };
-                if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
-                    continue;
-                graphed_make(c, &r.d, &g, NULL, 1);
-                plans_check(c,
-                            &(plans_case){
-                                .fn = replayed_fn,
-                                .arg = &r,
-                                .n = 2,
-                                .m = 3,
-                                .args = { vector(c, .5, -1, false), vector(c, .75, -.5, false) },
-                                .others = { vector(c, -.25, .1, false), vector(c, .2, .3, false) },
-                                .name = "a loop with snapshots" });
-            }
+    for (int i = 0; i < COUNT(lengths); i++)
+        for (int j = 0; j < COUNT(numbers); j++) {
+            growth g = { .steps = lengths[i], .snapshots = numbers[j] };
+            replayed r = { .c = c };
+            if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
+                continue;
+            graphed_make(c, &r.d, &g, NULL, 1);
+            plans_case k = { .fn = replayed_fn, .arg = &r, .n = 2, .m = 3 };
+            k.name = "a loop with snapshots";
+            CHECK(k.args[0] = vector(c, .5, -1, false));
+            CHECK(k.args[1] = vector(c, .75, -.5, false));
+            CHECK(k.others[0] = vector(c, -.25, .1, false));
+            CHECK(k.others[1] = vector(c, .2, .3, false));
+            plans_check(c, &k);
+        }
 }
 
 /* ---- random numbers ---- */
