@@ -76,23 +76,21 @@ static void eager(ag_context *c, int64_t steps, int snapshots, int orders, ag_te
 
 static const int64_t lengths[] = { 0, 1, 2, 5, 11 };
 static const int numbers[] = { 1, 2, 3, 20 };
-#define EACH(i, list) (int i = 0; i < (int)(sizeof(list) / sizeof *(list)); i++)
+#define COUNT(list) ((int)(sizeof(list) / sizeof *(list)))
 
 static void t_eager_bits(ag_context *c)
 {
-    for
-        EACH(i, lengths)
-        for
-            EACH(j, numbers)
-        AG_SCOPE (c) {
-            ag_tensor *a[3], *b[3];
-            if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
-                continue;
-            eager(c, lengths[i], 0, 1, a);
-            eager(c, lengths[i], numbers[j], 1, b);
-            for (int k = 0; k < 3; k++)
-                CHECK_SAME(b[k], a[k]);
-        }
+    for (int i = 0; i < COUNT(lengths); i++)
+        for (int j = 0; j < COUNT(numbers); j++)
+            AG_SCOPE (c) {
+                ag_tensor *a[3], *b[3];
+                if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
+                    continue;
+                eager(c, lengths[i], 0, 1, a);
+                eager(c, lengths[i], numbers[j], 1, b);
+                for (int k = 0; k < 3; k++)
+                    CHECK_SAME(b[k], a[k]);
+            }
 }
 
 static void close_to(ag_tensor *a, ag_tensor *b)
@@ -109,37 +107,34 @@ static void close_to(ag_tensor *a, ag_tensor *b)
 
 static void t_eager_orders(ag_context *c)
 {
-    for
-        EACH(j, numbers)
-    AG_SCOPE (c) {
-        ag_tensor *a[7], *b[7];
-        if (harness_faults())
-            continue;
-        eager(c, 5, 0, 3, a);
-        eager(c, 5, numbers[j], 3, b);
-        for (int k = 0; k < 7; k++)
-            close_to(b[k], a[k]);
-    }
+    for (int j = 0; j < COUNT(numbers); j++)
+        AG_SCOPE (c) {
+            ag_tensor *a[7], *b[7];
+            if (harness_faults())
+                continue;
+            eager(c, 5, 0, 3, a);
+            eager(c, 5, numbers[j], 3, b);
+            for (int k = 0; k < 7; k++)
+                close_to(b[k], a[k]);
+        }
 }
 
 /* Once to count the steps; then as the schedule says, and each step once while it is recorded. */
 static void t_eager_runs(ag_context *c)
 {
     const int64_t steps[] = { 1, 2, 7, 30 };
-    for
-        EACH(i, steps)
-        for
-            EACH(j, numbers)
-        AG_SCOPE (c) {
-            static growth g;
-            ag_tensor *x = vector(c, .01, -.02, true), *w = vector(c, .75, -.5, true), *y, *r;
-            g = (growth){ .steps = steps[i], .snapshots = numbers[j] };
-            if (harness_faults() && i + j)
-                continue;
-            CHECK(x && w && (y = growth_loop(&g, x, w)));
-            CHECK((y = ag_sum(y)) && ag_grad(&y, 1, &x, 1, &r));
-            CHECK_INT(g.runs, 2 * steps[i] + ag_checkpoint_sequence_cost(steps[i], numbers[j]));
-        }
+    for (int i = 0; i < COUNT(steps); i++)
+        for (int j = 0; j < COUNT(numbers); j++)
+            AG_SCOPE (c) {
+                static growth g;
+                ag_tensor *x = vector(c, .01, -.02, true), *w = vector(c, .75, -.5, true), *y, *r;
+                g = (growth){ .steps = steps[i], .snapshots = numbers[j] };
+                if (harness_faults() && i + j)
+                    continue;
+                CHECK(x && w && (y = growth_loop(&g, x, w)));
+                CHECK((y = ag_sum(y)) && ag_grad(&y, 1, &x, 1, &r));
+                CHECK_INT(g.runs, 2 * steps[i] + ag_checkpoint_sequence_cost(steps[i], numbers[j]));
+            }
 }
 
 static void t_eager_without_gradient(ag_context *c)
@@ -275,12 +270,18 @@ static ag_graph *graphed_hold(ag_context *c)
     return graphed_held;
 }
 
+static void graphed_begin(ag_context *c, graphed *d, int64_t width)
+{
+    *d = (graphed){ .g = graphed_hold(c) };
+    CHECK(d->x = ag_placeholder(d->g, AG_F64, AG_SHAPE(width)));
+    CHECK(d->w = ag_placeholder(d->g, AG_F64, AG_SHAPE(width)));
+}
+
 static void graphed_make(ag_context *c, graphed *d, growth *g, nest *k, int orders)
 {
     ag_tensor *y;
-    *d = (graphed){ .g = graphed_hold(c), .n = 1 + 2 * orders };
-    CHECK(d->x = ag_placeholder(d->g, AG_F64, AG_SHAPE(3)));
-    CHECK(d->w = ag_placeholder(d->g, AG_F64, AG_SHAPE(3)));
+    graphed_begin(c, d, 3);
+    d->n = 1 + 2 * orders;
     CHECK(y = g ? growth_loop(g, d->x, d->w) : nest_loop(k, d->x, d->w));
     CHECK(derive(y, d->x, d->w, orders, d->fetches));
 }
@@ -318,21 +319,19 @@ static void graphed_check(ag_context *c, const graphed *d, ag_tensor *const *exp
 static void t_graph_orders(ag_context *c)
 {
     for (int orders = 1; orders <= ORDERS; orders++)
-        for
-            EACH(i, lengths)
-            for
-                EACH(j, numbers)
-            AG_SCOPE (c) {
-                growth g = { .steps = lengths[i], .snapshots = numbers[j] };
-                graphed d;
-                ag_tensor *expected[1 + 2 * ORDERS];
-                if ((harness_faults() && (orders > 1 || lengths[i] != 2 || numbers[j] != 1)) ||
-                    (orders > 1 && (i % 2 || lengths[i] > 5)))
-                    continue;
-                eager(c, lengths[i], 0, orders, expected);
-                graphed_make(c, &d, &g, NULL, orders);
-                graphed_check(c, &d, expected);
-            }
+        for (int i = 0; i < COUNT(lengths); i++)
+            for (int j = 0; j < COUNT(numbers); j++)
+                AG_SCOPE (c) {
+                    growth g = { .steps = lengths[i], .snapshots = numbers[j] };
+                    graphed d;
+                    ag_tensor *expected[1 + 2 * ORDERS];
+                    if ((harness_faults() && (orders > 1 || lengths[i] != 2 || numbers[j] != 1)) ||
+                        (orders > 1 && (i % 2 || lengths[i] > 5)))
+                        continue;
+                    eager(c, lengths[i], 0, orders, expected);
+                    graphed_make(c, &d, &g, NULL, orders);
+                    graphed_check(c, &d, expected);
+                }
 }
 
 /* Outer and inner loops with snapshots, and without. */
@@ -345,18 +344,16 @@ static void t_nested(ag_context *c)
         if (harness_faults())
             return;
         CHECK(x && w && (y = nest_loop(&kinds[0], x, w)) && derive(y, x, w, orders, expected));
-        for
-            EACH(i, kinds)
-        AG_SCOPE (c) {
-            graphed d;
-            /* The outer body is given other values of v in each iteration, the inner user is not. */
-            CHECK((y = nest_loop(&kinds[i], x, w)) && derive(y, x, w, orders, out));
-            for (int k = 0; k < 1 + 2 * orders; k++)
-                close_to(out[k], expected[k]);
-            graphed_make(c, &d, NULL, &kinds[i], orders);
-            kinds[i].w = w;
-            graphed_check(c, &d, expected);
-        }
+        for (int i = 0; i < COUNT(kinds); i++)
+            AG_SCOPE (c) {
+                graphed d;
+                CHECK((y = nest_loop(&kinds[i], x, w)) && derive(y, x, w, orders, out));
+                for (int k = 0; k < 1 + 2 * orders; k++)
+                    close_to(out[k], expected[k]);
+                graphed_make(c, &d, NULL, &kinds[i], orders);
+                kinds[i].w = w;
+                graphed_check(c, &d, expected);
+            }
     }
 }
 
@@ -407,26 +404,85 @@ static bool replayed_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **out,
 
 static void t_plan_bits(ag_context *c)
 {
-    for
-        EACH(i, lengths)
-        for
-            EACH(j, numbers)
-            {
-                growth g = { .steps = lengths[i], .snapshots = numbers[j] };
-                replayed r = { .c = c };
-                if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
-                    continue;
-                graphed_make(c, &r.d, &g, NULL, 1);
-                plans_check(c,
-                            &(plans_case){
-                                .fn = replayed_fn,
-                                .arg = &r,
-                                .n = 2,
-                                .m = 3,
-                                .args = { vector(c, .5, -1, false), vector(c, .75, -.5, false) },
-                                .others = { vector(c, -.25, .1, false), vector(c, .2, .3, false) },
-                                .name = "a loop with snapshots" });
-            }
+    for (int i = 0; i < COUNT(lengths); i++)
+        for (int j = 0; j < COUNT(numbers); j++) {
+            growth g = { .steps = lengths[i], .snapshots = numbers[j] };
+            replayed r = { .c = c };
+            if (harness_faults() && (lengths[i] != 2 || numbers[j] != 1))
+                continue;
+            graphed_make(c, &r.d, &g, NULL, 1);
+            plans_case k = { .fn = replayed_fn, .arg = &r, .n = 2, .m = 3 };
+            k.name = "a loop with snapshots";
+            CHECK(k.args[0] = vector(c, .5, -1, false));
+            CHECK(k.args[1] = vector(c, .75, -.5, false));
+            CHECK(k.others[0] = vector(c, -.25, .1, false));
+            CHECK(k.others[1] = vector(c, .2, .3, false));
+            plans_check(c, &k);
+        }
+}
+
+/* Two variables that change places, large enough that their buffers are exchanged, and one that is handed
+ * on. */
+static bool turning_body(ag_tensor *const *v, int n, ag_tensor **next, void *user)
+{
+    (void)n;
+    next[0] = v[2];
+    next[1] = ag_add(v[1], 1);
+    next[2] = ag_sin(ag_add(ag_mul(v[0], ((const growth *)user)->w), v[2]));
+    next[3] = v[3];
+    return next[1] && next[2];
+}
+
+static void t_plan_exchanges(ag_context *c)
+{
+    for (int j = 0; j < (harness_faults() ? 1 : COUNT(numbers)); j++) {
+        growth g = { .steps = 5, .snapshots = numbers[j] };
+        replayed r = { .c = c };
+        ag_tensor *v[4], *out[4], *y;
+        graphed_begin(c, &r.d, 20);
+        g.w = r.d.w;
+        v[0] = r.d.x;
+        v[3] = r.d.w;
+        CHECK(v[1] = ag_scalar(c, 0, .dtype = AG_I64));
+        CHECK(v[2] = ag_cos(r.d.x));
+        CHECK(ag_while_loop(growth_cond, turning_body, v, 4, out, .user = &g,
+                            .snapshots = g.snapshots));
+        CHECK(y = ag_mul(ag_add(out[0], out[2]), out[3]));
+        CHECK(derive(y, r.d.x, r.d.w, 1, r.d.fetches));
+        plans_case k = { .fn = replayed_fn, .arg = &r, .n = 2, .m = 3 };
+        k.name = "variables that change places";
+        CHECK(k.args[0] = graphs_numbers(c, AG_F64, AG_SHAPE(20)));
+        CHECK(k.args[1] = ag_sin(k.args[0]));
+        CHECK(k.others[0] = ag_cos(k.args[0]));
+        CHECK(k.others[1] = ag_exp(k.args[1]));
+        plans_check(c, &k);
+    }
+}
+
+/* No state is needed for the gradient. */
+static bool linear_body(ag_tensor *const *v, int n, ag_tensor **next, void *user)
+{
+    (void)n;
+    next[0] = ag_mul(v[0], ((const growth *)user)->w);
+    return next[0] && (next[1] = ag_add(v[1], 1)) != NULL;
+}
+
+static void t_no_states(ag_context *c)
+{
+    growth g = { .steps = 4, .snapshots = 2 };
+    graphed d;
+    ag_tensor *out[2], *y, *dx, *r;
+    graphed_begin(c, &d, 3);
+    g.w = d.w;
+    ag_tensor *v[] = { d.x, ag_scalar(c, 0, .dtype = AG_I64) };
+    CHECK(v[1] && ag_while_loop(growth_cond, linear_body, v, 2, out, .user = &g, .snapshots = 2));
+    CHECK((y = ag_sum(out[0])) && ag_grad(&y, 1, &d.x, 1, &dx));
+    const ag_feed feeds[] = { { d.x, vector(c, .5, -1, false) }, { d.w, vector(c, 2, -3, false) } };
+    for (int backend = 0; backend < GRAPHS_BACKENDS; backend++) {
+        ag_session *s = graphs_session(d.g, graphs_backend[backend]);
+        CHECK(ag_session_run(s, feeds, 2, &dx, 1, &r));
+        CHECK_VALUES(r, AG_SHAPE(3), AG_VALUES(16, 81, 1 / 256.), 1e-13);
+    }
 }
 
 /* ---- random numbers ---- */
@@ -566,5 +622,5 @@ int main(int argc, char **argv)
     return RUN(TEST(t_eager_bits), TEST(t_eager_orders), TEST(t_eager_runs),
                TEST(t_eager_without_gradient), TEST(t_eager_shapes_change), TEST(t_eager_writes),
                TEST(t_graph_orders), TEST(t_nested), TEST(t_compiled), TEST(t_plan_bits),
-               TEST(t_random_numbers), TEST(t_memory));
+               TEST(t_plan_exchanges), TEST(t_no_states), TEST(t_random_numbers), TEST(t_memory));
 }
