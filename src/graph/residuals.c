@@ -328,8 +328,11 @@ bool ag__residuals(ag_context *c, const ag__region *joint, int n, int first_resu
         residuals_need(&r, first_result);
         ok = residuals_choose(&r) && residuals_collect(&r, *kept, n_kept);
     }
-    if (!ok)
+    if (!ok) {
         ag__free(c, *kept, values * sizeof **kept);
+        *kept = NULL;
+        *n_kept = 0;
+    }
     ag__free(c, r.marks, values);
     ag__free(c, r.again, insts);
     return ok;

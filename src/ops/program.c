@@ -49,11 +49,11 @@ typedef struct {
     int *free;  /* places of buffers */
     int n_codes, n_products, n_operands, n_writes, n_places, n_free;
     int64_t cost;
-} maker;
+} program_maker;
 
 /* ---- codes ---- */
 
-static int maker_add(maker *m, ag_dtype dtype, const maker_code *code)
+static int maker_add(program_maker *m, ag_dtype dtype, const maker_code *code)
 {
     const int product = m->n_products++;
     m->products[product] = (maker_product){ dtype, -1, m->n_codes, -1, MAKER_NO_PLACE };
@@ -62,18 +62,18 @@ static int maker_add(maker *m, ag_dtype dtype, const maker_code *code)
     return product;
 }
 
-static int maker_convert(maker *m, int product, ag_dtype dtype)
+static int maker_convert(program_maker *m, int product, ag_dtype dtype)
 {
     return maker_add(m, dtype, &(maker_code){ .in = { product, product, product } });
 }
 
-static int *maker_found(maker *m, int value, ag_dtype dtype)
+static int *maker_found(program_maker *m, int value, ag_dtype dtype)
 {
     return &m->found[value * AG_DTYPE_COUNT + (int)dtype];
 }
 
 /* The product that is this value in this dtype. */
-static int maker_find(maker *m, int value, ag_dtype dtype)
+static int maker_find(program_maker *m, int value, ag_dtype dtype)
 {
     int *found = maker_found(m, value, dtype);
     const int step = value - m->text->n_inputs;
@@ -87,7 +87,7 @@ static int maker_find(maker *m, int value, ag_dtype dtype)
 }
 
 /* The product of the step in its own dtype. */
-static int maker_step(maker *m, const ag__program_step *s)
+static int maker_step(program_maker *m, const ag__program_step *s)
 {
     if (s->row == AG_PROGRAM_CAST)
         return maker_find(m, s->in[0], s->dtype);
@@ -105,7 +105,7 @@ static int maker_step(maker *m, const ag__program_step *s)
 }
 
 /* An input that is itself kept is copied to a buffer: an output may lie where it does. */
-static int maker_keep(maker *m, const ag__program_output *o)
+static int maker_keep(program_maker *m, const ag__program_output *o)
 {
     const ag_dtype to = (ag_dtype)o->to->dtype;
     const ag_dtype dtype = o->which == AG_PROGRAM_ALL ? to : ag__reduce_dtype(to);
@@ -114,7 +114,7 @@ static int maker_keep(maker *m, const ag__program_output *o)
                                                           : product;
 }
 
-static void maker_codes(maker *m)
+static void maker_codes(program_maker *m)
 {
     const ag__program_text *text = m->text;
     for (int k = 0; k < text->n_outputs; k++)
@@ -130,7 +130,7 @@ static void maker_codes(maker *m)
 /* ---- places ---- */
 
 /* Says of every product who reads it last. Returns the last code that reads an input. */
-static int maker_readers(maker *m)
+static int maker_readers(program_maker *m)
 {
     int last = -1;
     for (int i = 0; i < m->n_codes; i++)
@@ -143,7 +143,7 @@ static int maker_readers(maker *m)
 }
 
 /* The places of outputs; copies to those of which the tensor cannot be the place. */
-static void maker_outputs(maker *m)
+static void maker_outputs(program_maker *m)
 {
     const int input_read = maker_readers(m);
     m->n_places = m->n_operands;
@@ -163,7 +163,7 @@ static void maker_outputs(maker *m)
 }
 
 /* Gives up the buffer of a product that code i, or nobody, reads last. */
-static void maker_release(maker *m, maker_product *product, int i)
+static void maker_release(program_maker *m, maker_product *product, int i)
 {
     if (product->last > i || product->place < m->n_operands + m->n_writes)
         return;
@@ -171,14 +171,14 @@ static void maker_release(maker *m, maker_product *product, int i)
     product->last = INT_MAX;
 }
 
-static void maker_release_read(maker *m, int i)
+static void maker_release_read(program_maker *m, int i)
 {
     for (int k = 0; k < 3; k++)
         maker_release(m, &m->products[m->codes[i].in[k]], i);
 }
 
 /* A loop may write over what it reads, when elements are of one size; a conversion may not. */
-static void maker_buffers(maker *m)
+static void maker_buffers(program_maker *m)
 {
     for (int i = 0; i < m->n_codes; i++) {
         const maker_code *code = &m->codes[i];
@@ -238,7 +238,7 @@ static size_t program_layout(ag__program *p, char *block)
     return at;
 }
 
-static void program_fill_operands(ag__program *p, const maker *m)
+static void program_fill_operands(ag__program *p, const program_maker *m)
 {
     ag__operands_init(&p->operands, m->text->shape, p->operands.at);
     for (int i = 0; i < m->n_products; i++) {
@@ -251,7 +251,7 @@ static void program_fill_operands(ag__program *p, const maker *m)
     ag__operands_settle(&p->operands);
 }
 
-static void program_fill_codes(ag__program *p, const maker *m)
+static void program_fill_codes(ag__program *p, const program_maker *m)
 {
     for (int i = 0; i < m->n_codes; i++) {
         const maker_code *code = &m->codes[i];
@@ -266,7 +266,7 @@ static void program_fill_codes(ag__program *p, const maker *m)
     }
 }
 
-static void program_fill(ag__program *p, const maker *m)
+static void program_fill(ag__program *p, const program_maker *m)
 {
     program_fill_operands(p, m);
     program_fill_codes(p, m);
@@ -323,7 +323,7 @@ static void program_cut_columns(ag__program *p, int64_t n, int64_t inner)
 }
 
 /* By the shape, and by what a step costs. */
-static void program_cut(ag__program *p, const maker *m)
+static void program_cut(ag__program *p, const program_maker *m)
 {
     const ag__program_text *text = m->text;
     const int lines = text->leading ? text->reduced : text->shape.n - text->reduced;
@@ -346,7 +346,7 @@ static void program_cut(ag__program *p, const maker *m)
         program_cut_lines(p, text->leading ? 1 : before, text->leading ? before : after);
 }
 
-static void program_tiles_of(ag__program *p, const maker *m)
+static void program_tiles_of(ag__program *p, const program_maker *m)
 {
     const ag__loop_set *set = ag__loop_best();
     int64_t widest = 1;
@@ -362,7 +362,7 @@ static void program_tiles_of(ag__program *p, const maker *m)
     p->tile = p->room / widest;
 }
 
-static void program_sizes(ag__program *p, const maker *m)
+static void program_sizes(ag__program *p, const program_maker *m)
 {
     const ag__program_text *text = m->text;
     *p = (ag__program){
@@ -390,13 +390,13 @@ static void program_sizes(ag__program *p, const maker *m)
 
 /* ---- making one ---- */
 
-static bool maker_init(maker *m, ag_context *c, const ag__program_text *text)
+static bool maker_init(program_maker *m, ag_context *c, const ag__program_text *text)
 {
     const size_t codes = (size_t)(5 * text->n_steps + 3 * text->n_outputs);
     const size_t products = codes + (size_t)(3 * text->n_steps + text->n_outputs);
     const size_t values = (size_t)(text->n_inputs + text->n_steps) * AG_DTYPE_COUNT;
     const size_t ints = values + (size_t)text->n_outputs + codes;
-    *m = (maker){ .c = c, .text = text };
+    *m = (program_maker){ .c = c, .text = text };
     m->bytes = codes * sizeof *m->codes + products * sizeof *m->products + ints * sizeof *m->found;
     m->memory = ag__alloc(c, m->bytes);
     if (!m->memory)
@@ -412,7 +412,7 @@ static bool maker_init(maker *m, ag_context *c, const ag__program_text *text)
 }
 
 /* Products of columns would come out otherwise than the plain ones, which go row by row. */
-static bool maker_fits(const maker *m)
+static bool maker_fits(const program_maker *m)
 {
     const ag__program_text *text = m->text;
     bool products = false;
@@ -430,7 +430,7 @@ static bool maker_fits(const maker *m)
 
 ag__program *ag__program_new(ag_context *c, const ag__program_text *text)
 {
-    maker m;
+    program_maker m;
     ag__program sizes, *p = NULL;
     if (!maker_init(&m, c, text))
         return NULL;
