@@ -93,7 +93,7 @@ static void t_every_dtype(ag_context *c)
     static const ag_dtype dtypes[] = { AG_F32, AG_F64, AG_F16, AG_BF16, AG_I8,
                                        AG_I16, AG_I32, AG_I64, AG_U8,   AG_BOOL };
     ag_graph *g = graphs_graph(c);
-    char name[16];
+    char name[32];
     for (int d = 0; d < 10; d++)
         for (int64_t n = 0; n <= 18; n += 6) {
             ag_tensor *t = ag_zeros(c, AG_SHAPE(n), .dtype = dtypes[d]);
