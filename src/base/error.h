@@ -16,6 +16,13 @@ static inline bool ag__failed_since(const ag_context *c, unsigned failures)
     return c->failures != failures;
 }
 
+/* For loops: ag_set_cancelled was not called; otherwise an error. */
+static inline bool ag__goes_on(ag_context *c)
+{
+    return !atomic_load_explicit(&c->cancelled, memory_order_relaxed) ||
+           ag_fail(c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
+}
+
 /* From the begin on errors are told to nobody, and none is pending. In the end either they are
  * forgotten, or the one that is pending then is told as if it happened now. */
 typedef struct {

@@ -22,9 +22,7 @@ static void exec_back_move(const plan_back *b, int slot, bool store)
 
 static bool exec_back_step(ag__plan *p, const plan_loop *l)
 {
-    if (atomic_load_explicit(&p->c->cancelled, memory_order_relaxed))
-        return ag_fail(p->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
-    return ag__exec_block(p, l->body);
+    return ag__goes_on(p->c) && ag__exec_block(p, l->body);
 }
 
 static bool exec_back_follow(ag__plan *p, const plan_back *b, ag__revolve *plan)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "plan_parts.h"
+#include "rules.h"
 
 /* Of a loop that runs. */
 typedef struct {
@@ -19,15 +20,9 @@ static bool exec_length(exec_state *s)
     s->length = l->length;
     if (l->length_of)
         s->length = ag__load_int((ag_dtype)l->length_of->dtype, ag__at(l->length_of), 0);
-    for (int j = 0; j < l->n_xs; j++) {
-        const int64_t n = l->xs[j].stack->dims[0];
-        if (s->length >= 0 && n != s->length)
-            return ag_fail(s->p->c, AG_ERR_SHAPE,
-                           "ag_scan: scan got values with different leading axis sizes: %lld and "
-                           "%lld",
-                           (long long)s->length, (long long)n);
-        s->length = n;
-    }
+    for (int j = 0; j < l->n_xs; j++)
+        if (!ag__rule_length(s->p->c, j, ag__sizes(l->xs[j].stack), &s->length))
+            return false;
     if (s->length < 0 && !l->cond)
         s->length = 0;
     for (int j = 0; j < l->n_ys; j++)
@@ -81,9 +76,7 @@ static bool exec_iterations(exec_state *s, int64_t *done)
     const bool stacks = l->n_xs + l->n_ys > 0;
     for (;; ++*done) {
         bool goes_on;
-        if (atomic_load_explicit(&s->p->c->cancelled, memory_order_relaxed))
-            return ag_fail(s->p->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
-        if (!exec_goes_on(s, *done, &goes_on))
+        if (!ag__goes_on(s->p->c) || !exec_goes_on(s, *done, &goes_on))
             return false;
         if (!goes_on)
             return true;

@@ -4,10 +4,11 @@
  * meets a symbolic value on its way records the rest of itself.
  */
 #include "flow.h"
-#include "../autograd/sequence.h"
-#include "rules.h"
 
 #include <string.h>
+
+#include "../autograd/sequence.h"
+#include "rules.h"
 
 /* ---- shared ---- */
 
@@ -62,12 +63,6 @@ static void flow_give(ag_tensor **out, ag_tensor *const *vars, int n)
         out[i] = ag__lend(vars[i]);
 }
 
-static bool flow_cancelled(ag_context *c)
-{
-    return atomic_load_explicit(&c->cancelled, memory_order_relaxed) &&
-           !ag_fail(c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
-}
-
 /* ---- while ---- */
 
 typedef enum { FLOW_FAILED, FLOW_ENDED, FLOW_GOES_ON, FLOW_SYMBOLIC } flow_state;
@@ -75,12 +70,8 @@ typedef enum { FLOW_FAILED, FLOW_ENDED, FLOW_GOES_ON, FLOW_SYMBOLIC } flow_state
 static bool flow_while_types(ag_tensor *const *vars, ag_tensor *const *next, int n)
 {
     for (int i = 0; i < n; i++)
-        if (next[i]->dtype != vars[i]->dtype)
-            return ag_fail(vars[i]->c, AG_ERR_DTYPE,
-                           "ag_while_loop: variable %d has dtype %s, but the body gives it dtype "
-                           "%s; they must have the same type",
-                           i, ag_dtype_name((ag_dtype)vars[i]->dtype),
-                           ag_dtype_name((ag_dtype)next[i]->dtype));
+        if (!ag__rule_variable(vars[i]->c, i, (ag_dtype)vars[i]->dtype, (ag_dtype)next[i]->dtype))
+            return false;
     return true;
 }
 
@@ -90,7 +81,7 @@ static flow_state flow_while_step(ag__while_call *w, ag_tensor **vars, ag_tensor
     ag_context *c = vars[0]->c;
     if (ag__any_symbolic(vars, w->n))
         return FLOW_SYMBOLIC;
-    if (flow_cancelled(c))
+    if (!ag__goes_on(c))
         return FLOW_FAILED;
     ag_tensor *pred = w->cond(vars, w->n, w->options->user);
     if (!ag__flow_given("ag_while_loop", c, "the condition", pred != NULL, &pred, 1) ||
@@ -145,7 +136,7 @@ static bool flow_steps_fn(int64_t step, ag_tensor *const *in, int n, ag_tensor *
 {
     const flow_steps *s = user;
     (void)step;
-    return !flow_cancelled(s->c) &&
+    return ag__goes_on(s->c) &&
            ag__flow_given("ag_while_loop", s->c, "the body", s->body(in, n, out, s->user), out, n);
 }
 
@@ -366,7 +357,7 @@ static bool flow_scan_step(const ag__scan_call *s, int64_t i, ag_tensor **carry,
                            ag_tensor **ys)
 {
     ag_tensor **x = room, **next = x + s->k, **y = next + s->n;
-    if (flow_cancelled(s->c))
+    if (!ag__goes_on(s->c))
         return false;
     for (int j = 0; j < s->k; j++)
         if (!(x[j] = ag_select(s->xs[j], 0, i)))
@@ -377,12 +368,8 @@ static bool flow_scan_step(const ag__scan_call *s, int64_t i, ag_tensor **carry,
     if (!ag__flow_given("ag_scan", s->c, "the function", ok, next, s->n + s->m))
         return false;
     for (int j = 0; j < s->n; j++)
-        if (next[j]->dtype != carry[j]->dtype)
-            return ag_fail(s->c, AG_ERR_DTYPE,
-                           "ag_scan: scan function carry input and carry output must have equal "
-                           "types, but they differ: carry %d has dtype %s and becomes %s",
-                           j, ag_dtype_name((ag_dtype)carry[j]->dtype),
-                           ag_dtype_name((ag_dtype)next[j]->dtype));
+        if (!ag__rule_carry(s->c, j, (ag_dtype)carry[j]->dtype, (ag_dtype)next[j]->dtype))
+            return false;
     for (int j = 0; j < s->m; j++) /* before the carry goes on: a y may be the old one */
         ys[(int64_t)j * s->length + i] = ag__tensor_ref(y[j]);
     flow_move(carry, next, s->n);

@@ -45,9 +45,9 @@ typedef struct {
     const ag__attrs *attrs; /* never NULL; as many entries of its list as it says */
     ag__region *const *regions;
     ag_tensor *tensor; /* owned: a constant, or what a variable begins with (NULL: nothing) */
-    int32_t
-        twin; /* traced loops: a later instruction with the same operands whose first results are
-                     this one's, so that it can take its place; 0: none */
+    /* Traced loops: a later instruction with the same operands whose first results are this one's, so
+     * that it can take its place; 0: none. */
+    int32_t twin;
 } ag__inst;
 
 struct ag__region {

@@ -14,11 +14,11 @@
 
 /* ---- values ---- */
 
-/* Of operands at + i of an instruction, in a list; NULL for those that are left out. */
-static void replay_gather(const ag__replay *rp, const ag__inst *i, int at, int n, ag_tensor **list)
+/* The operands of an instruction in a list; NULL for those that are left out. */
+static void replay_gather(const ag__replay *rp, const ag__inst *i, ag_tensor **list)
 {
-    for (int k = 0; k < n; k++)
-        list[k] = i->in[at + k] < 0 ? NULL : rp->values[i->in[at + k]];
+    for (int k = 0; k < i->n_in; k++)
+        list[k] = i->in[k] < 0 ? NULL : rp->values[i->in[k]];
 }
 
 /* A value that gradients are taken with respect to must be part of the graph. */
@@ -296,13 +296,13 @@ static bool replay_flow_trace(ag__replay *rp, const ag__inst *i, ag_tensor *cons
 }
 
 /* Twins stay twins. */
-static void replay_twins(ag__replay *rp, int32_t k)
+static void replay_twins(const ag__replay *rp)
 {
-    ag__region *r = rp->c->tracing;
-    rp->made[k] = r->n_insts - 1;
-    for (int32_t j = 0; j < k; j++)
-        if (rp->s->needed[j] && rp->r->insts[j].twin == k)
-            r->insts[rp->made[j]].twin = rp->made[k];
+    for (int32_t k = 0; k < rp->s->n_insts; k++) {
+        const int32_t twin = rp->r->insts[k].twin;
+        if (twin && rp->s->needed[k] && rp->s->needed[twin])
+            rp->c->tracing->insts[rp->made[k]].twin = rp->made[twin];
+    }
 }
 
 /* ---- branches ---- */
@@ -395,13 +395,13 @@ static bool replay_inst(ag__replay *rp, int32_t k, ag_tensor **room)
     ag_scope s;
     if (i->op == &ag__op_placeholder || i->op == &ag__op_variable) /* their values are given */
         return true;
-    replay_gather(rp, i, 0, i->n_in, in);
+    replay_gather(rp, i, in);
     ag__bracket_begin(&s, rp->c);
     bool ok = replay_rule_of(i->op)(rp, i, in, out);
     ag__bracket_end(&s);
     const bool made = ok;
     if (ok && rp->made && i->n_regions)
-        replay_twins(rp, k);
+        rp->made[k] = rp->c->tracing->n_insts - 1;
     for (int j = 0; j < i->n_out && made; j++) {
         const int32_t v = i->out + j;
         if (ok && rp->values[v] && rp->s->bridge[v])
@@ -432,6 +432,8 @@ static bool replay_insts(ag__replay *rp)
     for (int32_t k = 0; k < rp->s->n_insts && ok; k++)
         if (rp->s->needed[k])
             ok = replay_inst(rp, k, list);
+    if (ok && again)
+        replay_twins(rp);
     ag__free(rp->c, rp->made, made);
     ag__free(rp->c, list, bytes);
     return ok;
@@ -468,23 +470,31 @@ static bool replay_results(const ag__replay *rp, ag_tensor **outs)
     return true;
 }
 
+bool ag__region_run(ag_context *c, const ag__region *r, const ag__schedule *s,
+                    ag_tensor *const *args, ag_tensor **outs, bool tape)
+{
+    const size_t bytes = (size_t)r->n_values * sizeof(ag_tensor *);
+    ag_tensor **values = ag__alloc(c, bytes);
+    if (!values)
+        return false;
+    memset(values, 0, bytes);
+    for (int i = 0; i < r->n_params; i++)
+        values[r->params[i]] = ag__tensor_ref(args[i]);
+    ag__replay rp = { c, r, s, values, NULL, NULL, tape };
+    const bool ok = ag__replay_run(&rp) && replay_results(&rp, outs);
+    for (int v = 0; v < r->n_values; v++)
+        ag__tensor_unref(values[v]);
+    ag__free(c, values, bytes);
+    return ok;
+}
+
 bool ag__region_call(ag_context *c, const ag__region *r, ag_tensor *const *args, ag_tensor **outs,
                      bool tape)
 {
     ag__schedule s;
-    const size_t bytes = (size_t)r->n_values * sizeof(ag_tensor *);
     if (!ag__schedule_make(&s, c, r, r->outs, r->n_outs, NULL))
         return false;
-    ag_tensor **values = ag__alloc(c, bytes);
-    if (values)
-        memset(values, 0, bytes);
-    for (int i = 0; i < r->n_params && values; i++)
-        values[r->params[i]] = ag__tensor_ref(args[i]);
-    ag__replay rp = { c, r, &s, values, NULL, NULL, tape };
-    const bool ok = values && ag__replay_run(&rp) && replay_results(&rp, outs);
-    for (int v = 0; v < r->n_values && values; v++)
-        ag__tensor_unref(values[v]);
-    ag__free(c, values, bytes);
+    const bool ok = ag__region_run(c, r, &s, args, outs, tape);
     ag__schedule_free(&s, c);
     return ok;
 }

@@ -45,7 +45,9 @@ bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag
 bool ag__replay_back(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
 /* Instruction i, a row of the table or one of sizes.c, for these operands: one reference each. */
 bool ag__replay_row(const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
-/* A region as a function: outs get one reference each. */
+/* A region as a function: outs get one reference each. For many calls, with a schedule of its results. */
+bool ag__region_run(ag_context *c, const ag__region *r, const ag__schedule *s,
+                    ag_tensor *const *args, ag_tensor **outs, bool tape);
 bool ag__region_call(ag_context *c, const ag__region *r, ag_tensor *const *args, ag_tensor **outs,
                      bool tape);
 

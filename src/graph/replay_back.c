@@ -26,9 +26,7 @@ static bool retrace_part(const retrace_run *b, int from, int to)
     };
     ag_scope scope;
     ag__bracket_begin(&scope, c);
-    bool ok = !atomic_load_explicit(&c->cancelled, memory_order_relaxed) ||
-              ag_fail(c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
-    ok = ok && ag__part_replay(&part, b->args, b->room);
+    bool ok = ag__goes_on(c) && ag__part_replay(&part, b->args, b->room);
     for (int j = from; j < to && ok; j++)
         ag__tensor_ref(b->room[j - from]);
     for (int j = from; j < to && ok; j++) {

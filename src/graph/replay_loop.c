@@ -19,6 +19,7 @@ typedef struct {
     ag_tensor **next; /* room for the results of a step */
     ag_tensor **ys;   /* of all steps so far, in order of time */
     int n, room;
+    ag__schedule body, cond;
     int64_t steps; /* so far */
     bool steady;   /* no variable has changed its shape, or is a number */
 } loop_state;
@@ -47,11 +48,8 @@ static bool loop_length(loop_state *l, ag_tensor *const *in)
     if (length == -2)
         l->length = ag__load_int((ag_dtype)xs[l->n_xs]->dtype, ag__at(xs[l->n_xs]), 0);
     for (int j = 0; j < l->n_xs; j++)
-        if (xs[j]->dims[0] != l->length)
-            return ag_fail(l->rp->c, AG_ERR_SHAPE,
-                           "ag_scan: scan got values with different leading axis sizes: %lld and "
-                           "%lld",
-                           (long long)l->length, (long long)xs[j]->dims[0]);
+        if (!ag__rule_length(l->rp->c, j, ag__sizes(xs[j]), &l->length))
+            return false;
     return true;
 }
 
@@ -59,12 +57,12 @@ static bool loop_goes_on(loop_state *l, int64_t step, bool *goes_on)
 {
     const int64_t limit = l->i->attrs->list[AG_FLOW_LIMIT];
     ag_tensor *pred;
-    if (atomic_load_explicit(&l->rp->c->cancelled, memory_order_relaxed))
-        return ag_fail(l->rp->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
+    if (!ag__goes_on(l->rp->c))
+        return false;
     *goes_on = (l->length < 0 || step < l->length) && (limit == 0 || step < limit);
     if (!*goes_on || l->i->op != &ag__op_while)
         return true;
-    if (!ag__region_call(l->rp->c, l->i->regions[1], l->args, &pred, false))
+    if (!ag__region_run(l->rp->c, l->i->regions[1], &l->cond, l->args, &pred, false))
         return false;
     const bool ok = ag__flow_pred("ag_while_loop", "the condition", pred);
     *goes_on = ok && ag__load((ag_dtype)pred->dtype, ag__at(pred), 0) != 0;
@@ -80,7 +78,7 @@ static bool loop_take(loop_state *l)
         l->n_ys ? ag__make_room(c, l->ys, l->n, &l->room, 8 * l->n_ys, sizeof *ys) : NULL;
     l->ys = ys ? ys : l->ys;
     if ((l->n_ys && !ys) ||
-        !ag__region_call(c, l->i->regions[0], l->args, l->next, c->grad_enabled))
+        !ag__region_run(c, l->i->regions[0], &l->body, l->args, l->next, c->grad_enabled))
         return false;
     bool ok = true;
     for (int j = 0; j < l->n_carry; j++) {
@@ -119,7 +117,7 @@ static bool loop_probe(loop_state *l, ag_tensor *const *in)
         l->args[j] = (ag_zeros)(l->rp->c, (ag_ints){ in[j]->dims + 1, in[j]->ndim - 1 }, &o);
         ok = l->args[j] != NULL;
     }
-    ok = ok && ag__region_call(l->rp->c, l->i->regions[0], l->args, l->next, false);
+    ok = ok && ag__region_run(l->rp->c, l->i->regions[0], &l->body, l->args, l->next, false);
     ag__bracket_end(&scope);
     return ok;
 }
@@ -186,6 +184,29 @@ static bool loop_run(loop_state *l, ag_tensor *const *in, ag_tensor **out)
     return ok;
 }
 
+static bool loop_scheduled(loop_state *l, ag_tensor *const *in, ag_tensor **out)
+{
+    const bool ok = loop_run(l, in, out);
+    ag__schedule_free(&l->body, l->rp->c);
+    if (l->i->op == &ag__op_while)
+        ag__schedule_free(&l->cond, l->rp->c);
+    return ok;
+}
+
+/* What of the regions is needed, found once for all steps. */
+static bool loop_schedule(loop_state *l)
+{
+    ag_context *c = l->rp->c;
+    const ag__region *body = l->i->regions[0];
+    const ag__region *cond = l->i->op == &ag__op_while ? l->i->regions[1] : NULL;
+    if (!ag__schedule_make(&l->body, c, body, body->outs, body->n_outs, NULL))
+        return false;
+    if (!cond || ag__schedule_make(&l->cond, c, cond, cond->outs, 1, NULL))
+        return true;
+    ag__schedule_free(&l->body, c);
+    return false;
+}
+
 static bool loop_all(loop_state *l, ag_tensor *const *in, ag_tensor **out)
 {
     ag_context *c = l->rp->c;
@@ -203,7 +224,7 @@ static bool loop_all(loop_state *l, ag_tensor *const *in, ag_tensor **out)
         ag__tensor_ref(l->args[j]);
         l->steady = l->steady && !(l->args[j]->flags & AG_T_NUMBER);
     }
-    const bool ok = loop_run(l, in, out);
+    const bool ok = loop_schedule(l) && loop_scheduled(l, in, out);
     for (int j = 0; j < l->n_carry; j++)
         if (ok)
             out[j] = l->args[j];
@@ -232,8 +253,8 @@ static bool loop_steps_fn(int64_t step, ag_tensor *const *in, int n, ag_tensor *
 {
     loop_steps *s = user;
     (void)step;
-    if (atomic_load_explicit(&s->c->cancelled, memory_order_relaxed))
-        return ag_fail(s->c, AG_ERR_CANCELLED, "cancelled (ag_set_cancelled)");
+    if (!ag__goes_on(s->c))
+        return false;
     memcpy(s->args, in, (size_t)n * sizeof *in);
     const bool ok = ag__region_call(s->c, s->body, s->args, out, s->c->grad_enabled);
     for (int j = 0; j < n && ok; j++)

@@ -322,6 +322,15 @@ static bool rule_keeps_shape(ag_ints in, ag_ints out)
 }
 
 /* Variable j of a while: what the regions take is what enters, or knows less of its shape. */
+bool ag__rule_variable(ag_context *c, int i, ag_dtype has, ag_dtype becomes)
+{
+    return has == becomes ||
+           ag_fail(c, AG_ERR_DTYPE,
+                   "ag_while_loop: variable %d has dtype %s, but the body gives it dtype %s; they "
+                   "must have the same type",
+                   i, ag_dtype_name(has), ag_dtype_name(becomes));
+}
+
 static bool rule_variable(const rule_call *k, int j)
 {
     const ag__region *body = k->i->regions[0], *cond = k->i->regions[1];
@@ -335,12 +344,8 @@ static bool rule_variable(const rule_call *k, int j)
     if (!fits)
         return rule_malformed(k, "a variable of the regions has another type than its operand");
     rule_set(&k->out[j], ag__value_type(var));
-    if (next->dtype != var->dtype)
-        return ag_fail(k->c, AG_ERR_DTYPE,
-                       "%s: variable %d has dtype %s, but the body gives it dtype %s; they must "
-                       "have the same type",
-                       k->op, j, ag_dtype_name((ag_dtype)var->dtype),
-                       ag_dtype_name((ag_dtype)next->dtype));
+    if (!ag__rule_variable(k->c, j, (ag_dtype)var->dtype, (ag_dtype)next->dtype))
+        return false;
     return rule_keeps_shape(ag__value_shape(var), ag__value_shape(next)) ||
            ag_fail(
                k->c, AG_ERR_SHAPE,
@@ -395,6 +400,15 @@ bool ag__rule_steps(ag_context *c, int64_t length, int64_t ys)
                    (long long)length, (long long)ys);
 }
 
+bool ag__rule_carry(ag_context *c, int i, ag_dtype has, ag_dtype becomes)
+{
+    return has == becomes ||
+           ag_fail(c, AG_ERR_DTYPE,
+                   "ag_scan: scan function carry input and carry output must have equal types, but "
+                   "they differ: carry %d has dtype %s and becomes %s",
+                   i, ag_dtype_name(has), ag_dtype_name(becomes));
+}
+
 static bool rule_carry(const rule_call *k, int j)
 {
     const ag__value *in = &k->r->values[k->i->in[j]], *out = ag__region_out(k->i->regions[0], j);
@@ -402,11 +416,8 @@ static bool rule_carry(const rule_call *k, int j)
     if (!rule_same_type(in, &k->i->regions[0]->values[k->i->regions[0]->params[j]]))
         return rule_malformed(k, "a carry of the body has another type than its operand");
     rule_set(&k->out[j], ag__value_type(&k->r->values[k->i->in[j]]));
-    if (out->dtype != in->dtype)
-        return ag_fail(k->c, AG_ERR_DTYPE,
-                       "ag_scan: scan function carry input and carry output must have equal types, "
-                       "but they differ: carry %d has dtype %s and becomes %s",
-                       j, ag_dtype_name((ag_dtype)in->dtype), ag_dtype_name((ag_dtype)out->dtype));
+    if (!ag__rule_carry(k->c, j, (ag_dtype)in->dtype, (ag_dtype)out->dtype))
+        return false;
     return rule_keeps_shape(ag__value_shape(in), ag__value_shape(out)) ||
            ag_fail(k->c, AG_ERR_SHAPE,
                    "ag_scan: scan function carry input and carry output must have equal types, but "

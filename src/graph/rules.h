@@ -20,6 +20,9 @@ bool ag__rule_input(ag_context *c, int i, ag__type input);
 /* The selector of a branch or the condition of a loop: one element, as far as is known. */
 bool ag__rule_one(ag_context *c, const char *op, const char *what, ag_ints shape);
 bool ag__rule_index(ag_context *c, ag_dtype dtype); /* of a switch */
+/* Variable i of a while loop and carry i of a scan keep their dtype. */
+bool ag__rule_variable(ag_context *c, int i, ag_dtype has, ag_dtype becomes);
+bool ag__rule_carry(ag_context *c, int i, ag_dtype has, ag_dtype becomes);
 /* x number i of a scan; *length is how many steps those before have (-1: not known), and those with it. */
 bool ag__rule_length(ag_context *c, int i, ag_ints x, int64_t *length);
 /* So many steps, each of which gives `ys` results, can be kept until they are stacked. */

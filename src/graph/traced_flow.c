@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "rules.h"
 #include "traced.h"
 
 /* ---- instructions with nodes ---- */
@@ -193,14 +194,9 @@ static bool traced_length(ag_context *c, const ag__inst *i, ag_tensor *const *xs
                           int64_t *length)
 {
     *length = i->attrs->list[AG_FLOW_LENGTH];
-    for (int j = 0; j < k; j++) {
-        if (*length >= 0 && xs[j]->dims[0] != *length)
-            return ag_fail(c, AG_ERR_SHAPE,
-                           "ag_scan: scan got values with different leading axis sizes: %lld and "
-                           "%lld",
-                           (long long)*length, (long long)xs[j]->dims[0]);
-        *length = xs[j]->dims[0];
-    }
+    for (int j = 0; j < k; j++)
+        if (!ag__rule_length(c, j, ag__sizes(xs[j]), length))
+            return false;
     return true;
 }
 
