@@ -102,7 +102,7 @@ static bool turn_branches_vjp(ag__rule *r)
     if (ag__inst_draws(i))
         return ag_fail(r->c, AG_ERR_UNSUPPORTED,
                        "a branch draws random numbers, and its gradient is taken");
-    const size_t n = (size_t)(i->n_in + i->n_out);
+    const size_t n = (size_t)i->n_in + (size_t)i->n_out;
     const size_t sizes[] = { n * sizeof(ag_tensor *),
                              n * sizeof(ag__type),
                              n * sizeof(ag__geometry),
@@ -406,8 +406,8 @@ static bool turn_loop_run(turn_loop *l)
     if (!l->joint || !ag__residuals(l->c, l->joint, l->n_params, l->body->n_outs, l->at_hand,
                                     &l->kept, &l->n_kept))
         return false;
-    const size_t all =
-        (size_t)(4 * (l->joint->n_params + l->joint->n_outs + l->i.n_in + l->i.n_out + l->n_kept));
+    const int most = l->joint->n_params + l->joint->n_outs + l->i.n_in + l->i.n_out + l->n_kept;
+    const size_t all = 4 * (size_t)most;
     const size_t kept_bytes = (size_t)l->joint->n_values * sizeof *l->kept;
     const size_t sizes[] = { all * sizeof *l->stacks, all * sizeof *l->numbers,
                              all * sizeof *l->tensors, all * sizeof *l->types,

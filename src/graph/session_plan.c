@@ -136,7 +136,7 @@ static ag__session_plan *serve_new(ag_session *s, ag__choice *k, ag_tensor *cons
 static bool serve_fits(const ag__session_plan *p, ag_tensor *const *args, int n)
 {
     for (int i = 0, at = 0; i < n; at += args[i++]->ndim)
-        if (memcmp(p->shapes + at, args[i]->dims, (size_t)args[i]->ndim * sizeof *p->shapes))
+        if (memcmp(p->shapes + at, args[i]->dims, (size_t)args[i]->ndim * sizeof *p->shapes) != 0)
             return false;
     return true;
 }
