@@ -1,6 +1,7 @@
 /*
- * Where the values of a graph come from: placeholders, constants, variables. And what makes things happen
- * in order: assignments, groups, dependencies, which are values or lists of values that come before.
+ * Where the values of a graph come from: placeholders, constants, variables. And what makes things
+ * happen in order: assignments, groups, dependencies, which are values or lists of values that come
+ * before.
  */
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /*
- * Choices: what the fetches of a run need, given what is fed. A session remembers the latest ones, so
- * that a run which is like one before looks at nothing but its feeds.
+ * Choices: what the fetches of a run need, given what is fed. A session remembers the latest ones,
+ * so that a run which is like one before looks at nothing but its feeds.
  */
 #include <string.h>
 

@@ -1,14 +1,15 @@
 /*
- * Compiled functions. The function is traced once for each signature of its inputs and planned; in the
- * dynamic graph a call is one node.
+ * Compiled functions. The function is traced once for each signature of its inputs and planned; in
+ * the dynamic graph a call is one node.
  *
- * The node's rule runs a plan of its own. The function and its derivative are traced as one region (the
- * joint one) and cut: the forward plan gives, beside the results, what the backward plan needs. A
- * derivative that will be differentiated again is a call of the compiled joint function, which is a
- * function like any other; so there is every order.
+ * The node's rule runs a plan of its own. The function and its derivative are traced as one region
+ * (the joint one) and cut: the forward plan gives, beside the results, what the backward plan
+ * needs. A derivative that will be differentiated again is a call of the compiled joint function,
+ * which is a function like any other; so there is every order.
  *
- * What cannot be planned (a loop that changes shapes) is replayed step by step, and the dynamic graph
- * records the steps. Of symbolic inputs the function is simply called, and recorded in their graph.
+ * What cannot be planned (a loop that changes shapes) is replayed step by step, and the dynamic
+ * graph records the steps. Of symbolic inputs the function is simply called, and recorded in their
+ * graph.
  */
 #include <string.h>
 
@@ -229,7 +230,8 @@ static const ag__output *compiled_output(const ag__rule *r, int j)
     return &ag__node_outputs(r->node)[j];
 }
 
-/* Gradients of the floating point results, zeros where there are none; how many. -1: out of memory. */
+/* Gradients of the floating point results, zeros where there are none; how many. -1: out of
+ * memory. */
 static int compiled_cotangents(const ag__rule *r, int m, ag_tensor **list)
 {
     int n = 0;

@@ -1,5 +1,5 @@
-/* A copy of a graph for another context: the same values by the same numbers. Reads the graph only, so
- * threads with contexts of their own may copy a finished one at the same time. */
+/* A copy of a graph for another context: the same values by the same numbers. Reads the graph
+ * only, so threads with contexts of their own may copy a finished one at the same time. */
 #include <string.h>
 
 #include "graph.h"

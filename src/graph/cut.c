@@ -1,10 +1,11 @@
 /*
- * The least cut, as the greatest flow (Dinic 1970): in each phase nodes get their distance to the sink, and
- * flow is sent along shortest paths until none is left. When the sink cannot be reached any more, the nodes
- * that still reach it are its side of the cut nearest to it, and edges into that side are full.
+ * The least cut, as the greatest flow (Dinic 1970): in each phase nodes get their distance to the
+ * sink, and flow is sent along shortest paths until none is left. When the sink cannot be reached
+ * any more, the nodes that still reach it are its side of the cut nearest to it, and edges into
+ * that side are full.
  *
- * Paths are walked without recursion. Phases are few where paths are short, as between what is computed and
- * what is needed; the work is bounded all the same, by a number of looks at each edge.
+ * Paths are walked without recursion. Phases are few where paths are short, as between what is
+ * computed and what is needed; the work is bounded all the same, by a number of looks at each edge.
  */
 #include "cut.h"
 
@@ -70,8 +71,8 @@ static bool cut_levels(ag__cut_net *cut)
     return cut->level[CUT_SOURCE] >= 0;
 }
 
-/* Sends what fits along path[0..n), from the source to the sink. How much of the path is left: up to the
- * first edge that is full now. */
+/* Sends what fits along path[0..n), from the source to the sink. How much of the path is left:
+ * up to the first edge that is full now. */
 static int cut_send(ag__cut_net *cut, int n)
 {
     int64_t room = AG_CUT_NEVER;

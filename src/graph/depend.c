@@ -1,6 +1,6 @@
 /*
- * Which values a derivative of results flows back to. A walk from the last instruction to the first;
- * loops are walked until nothing is added.
+ * Which values a derivative of results flows back to. A walk from the last instruction to the
+ * first; loops are walked until nothing is added.
  */
 #include <string.h>
 
@@ -37,8 +37,8 @@ static bool depend_region(const ag__region *body, const bool *outs, bool *params
     return ok;
 }
 
-/* A loop: what flows into the carry flows through it again. Results are carry and ys, parameters carry,
- * xs and captured values. */
+/* A loop: what flows into the carry flows through it again. Results are carry and ys, parameters
+ * carry, xs and captured values. */
 static bool depend_loop(const ag__region *body, int n_carry, bool *outs, bool *params)
 {
     for (bool more = true; more;) {

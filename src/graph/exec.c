@@ -1,6 +1,6 @@
 /*
- * Running plans, see plan.h: arguments are bound or copied, then steps are taken from a list. What is written
- * over an argument is written when nothing can fail any more.
+ * Running plans, see plan.h: arguments are bound or copied, then steps are taken from a list. What
+ * is written over an argument is written when nothing can fail any more.
  */
 #include <string.h>
 
@@ -138,8 +138,8 @@ static bool exec_apart(const ag__plan *p, ag_tensor *const *args, int over)
     return apart;
 }
 
-/* Makes what is given out, so that nothing can fail in the end, and binds results that are computed where
- * they are wanted. */
+/* Makes what is given out, so that nothing can fail in the end, and binds results that are
+ * computed where they are wanted. */
 static bool exec_targets(ag__plan *p, ag_tensor *const *args, ag_tensor **results)
 {
     for (int j = 0; j < p->g->main.n_outs; j++) {

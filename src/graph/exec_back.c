@@ -1,6 +1,6 @@
 /*
- * Loops of a plan that go back, by the schedule of revolve.h. Snapshots are copies of states in a buffer
- * that the plan keeps from run to run.
+ * Loops of a plan that go back, by the schedule of revolve.h. Snapshots are copies of states in a
+ * buffer that the plan keeps from run to run.
  */
 #include <string.h>
 

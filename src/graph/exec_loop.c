@@ -1,6 +1,6 @@
 /*
- * Loops of plans. All of an iteration is steps of the body; around them nothing is done but moving the
- * tensors that stand for one step of a stack.
+ * Loops of plans. All of an iteration is steps of the body; around them nothing is done but moving
+ * the tensors that stand for one step of a stack.
  */
 #include <string.h>
 

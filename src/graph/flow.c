@@ -1,7 +1,7 @@
 /*
  * Loops and branches. On tensors with data they are those of C, and the dynamic graph records what
- * happens in them. A symbolic operand makes them instructions of its graph (flow_record.c). A loop that
- * meets a symbolic value on its way records the rest of itself.
+ * happens in them. A symbolic operand makes them instructions of its graph (flow_record.c). A loop
+ * that meets a symbolic value on its way records the rest of itself.
  */
 #include "flow.h"
 

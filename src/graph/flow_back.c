@@ -1,13 +1,13 @@
 /*
  * Derivatives of loops with snapshots, which keep a few states and compute the others again.
  *
- * The gradient of a `while` is a `while_back` (rows.h): its region is the body and its derivative, the
- * joint one (joint.c), with a sum for each captured value whose gradient is wanted. Nothing of the
- * loop itself is kept but what it began with and how many steps it took.
+ * The gradient of a `while` is a `while_back` (rows.h): its region is the body and its derivative,
+ * the joint one (joint.c), with a sum for each captured value whose gradient is wanted. Nothing of
+ * the loop itself is kept but what it began with and how many steps it took.
  *
  * A `while_back` that is differentiated itself, as in the body of an outer loop of which a second
- * derivative is taken, is first written as what it computes: a scan that stacks all states and one that
- * goes back over them. The gradient is that of these.
+ * derivative is taken, is first written as what it computes: a scan that stacks all states and one
+ * that goes back over them. The gradient is that of these.
  */
 #include <string.h>
 

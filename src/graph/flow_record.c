@@ -1,6 +1,6 @@
 /*
- * Loops and branches as instructions: their functions are traced into regions, and checked to keep the
- * types that loops need. What bodies use from outside becomes operands of the instruction.
+ * Loops and branches as instructions: their functions are traced into regions, and checked to keep
+ * the types that loops need. What bodies use from outside becomes operands of the instruction.
  */
 #include <string.h>
 
@@ -91,7 +91,8 @@ static bool record_body_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **o
     return w->body(in, n, out, w->options->user);
 }
 
-/* The shape that variable i has in every iteration: as it enters, or -1 where the invariants say so. */
+/* The shape that variable i has in every iteration: as it enters, or -1 where the invariants say
+ * so. */
 static bool record_invariant(const ag__while_call *w, int i, const ag_tensor *x, ag__geometry *g)
 {
     ag__shape_text a, b;

@@ -3,14 +3,16 @@
  *
  * The gradient of a branch is a branch on the same index, in which the branch is computed again.
  *
- * The gradient of a loop is a scan that goes back. The body and its derivative are traced as one region,
- * `joint`, and cut in two: the forward part gives, beside its results, what the backward part needs of it
- * (residuals.c), which the loop stacks as ys. So there are two new instructions: the loop once more, with
- * more ys, of which the first is the twin (graph.h) and which takes its place; and the scan, over these
- * stacks from the last to the first, whose carry is the gradient of the carry and sums of the gradients
- * of what is captured. All are loops with nodes again, so a derivative of a derivative is nothing new.
+ * The gradient of a loop is a scan that goes back. The body and its derivative are traced as one
+ * region, `joint`, and cut in two: the forward part gives, beside its results, what the backward
+ * part needs of it (residuals.c), which the loop stacks as ys. So there are two new instructions:
+ * the loop once more, with more ys, of which the first is the twin (graph.h) and which takes its
+ * place; and the scan, over these stacks from the last to the first, whose carry is the gradient of
+ * the carry and sums of the gradients of what is captured. All are loops with nodes again, so a
+ * derivative of a derivative is nothing new.
  *
- * Of a loop with snapshots, unless the gradient is differentiated again, flow_back.c makes another one.
+ * Of a loop with snapshots, unless the gradient is differentiated again, flow_back.c makes another
+ * one.
  */
 #include <string.h>
 
@@ -253,7 +255,8 @@ static bool turn_forward(turn_loop *l)
     return true;
 }
 
-/* ---- the scan back: carry: gradients of the carry, sums for captured values; xs: stacks, gradients of ys,
+/* ---- the scan back: carry: gradients of the carry, sums for captured values; xs: stacks,
+ * gradients of ys,
  *      xs of the loop; captured: those of the loop ---- */
 
 static int turn_back_carry(const turn_loop *l) { return l->n_float_carry + l->n_wanted_captured; }

@@ -1,10 +1,10 @@
 /*
- * Fusion: pointwise rows of one shape become one step, a program (ops/program.h), with reductions of
- * what they compute at the end. What only they read needs no memory.
+ * Fusion: pointwise rows of one shape become one step, a program (ops/program.h), with reductions
+ * of what they compute at the end. What only they read needs no memory.
  *
  * A group is found in the order of the instructions. It runs where its last member stands, so what
- * stands between its members runs before it, and must need none of their results: the first instruction
- * that needs one and cannot be a member ends the group. Operands live until then.
+ * stands between its members runs before it, and must need none of their results: the first
+ * instruction that needs one and cannot be a member ends the group. Operands live until then.
  */
 #include <string.h>
 
@@ -203,7 +203,8 @@ static void fuse_input(fuse_text *t, int32_t v)
     ag__plan_touch(t->b->p, &t->b->values[v]);
 }
 
-/* What the loop of a row sees of its operands: rows that tell truth compute in what they compare. */
+/* What the loop of a row sees of its operands: rows that tell truth compute in what they
+ * compare. */
 static ag_dtype fuse_compute(const fuse_text *t, const ag__inst *i, ag_dtype result)
 {
     ag_tensor heads[3], *in[3];
@@ -233,7 +234,8 @@ static void fuse_step(fuse_text *t, const ag__inst *i)
     t->steps[t->text->n_steps++] = step;
 }
 
-/* Input k may be written over by a value of this dtype: all that lies there is read element by element. */
+/* Input k may be written over by a value of this dtype: all that lies there is read element by
+ * element. */
 static bool fuse_over(const fuse_text *t, int k, const ag__value *v)
 {
     const plan_value *x = &t->b->values[t->given[k]];

@@ -1,7 +1,8 @@
 /*
- * Derivatives of symbolic tensors. In a recorded graph `gradient` stands for what the engine will do
- * when the graph is replayed: all that is found out now is which inputs the outputs depend on. ag_vjp is a
- * gradient with respect to copies of its inputs; ag_jvp keeps its function, as a region.
+ * Derivatives of symbolic tensors. In a recorded graph `gradient` stands for what the engine will
+ * do when the graph is replayed: all that is found out now is which inputs the outputs depend on.
+ * ag_vjp is a gradient with respect to copies of its inputs; ag_jvp keeps its function, as a
+ * region.
  */
 #include "gradient.h"
 

@@ -182,8 +182,8 @@ static bool graph_copy_lists(ag_graph *g, ag__inst *i, const ag__inst *like)
     return i->in && i->after && i->regions && i->attrs;
 }
 
-/* Whether results take their dtype from what stands beside them: numbers do, and what is computed from
- * numbers alone. */
+/* Whether results take their dtype from what stands beside them: numbers do, and what is
+ * computed from numbers alone. */
 static bool graph_gives_number(const ag__region *r, const ag__inst *like)
 {
     if (like->tensor)

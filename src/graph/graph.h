@@ -2,22 +2,22 @@
  * Static graphs: what a graph is made of.
  *
  * A region is a list of instructions over numbered values: its parameters and the results of its
- * instructions, each with a dtype and a shape (-1 is known when it runs). An instruction is a row of
- * the operation table, or one of the few that only graphs have (rows.h), with its operands' numbers.
- * A graph has one main region; the functions of loops and branches are regions that an instruction
- * owns. Regions are closed: what a body uses from outside is captured, as an operand of the
- * instruction and a parameter of the region, so each region is a function of its own.
+ * instructions, each with a dtype and a shape (-1 is known when it runs). An instruction is a row
+ * of the operation table, or one of the few that only graphs have (rows.h), with its operands'
+ * numbers. A graph has one main region; the functions of loops and branches are regions that an
+ * instruction owns. Regions are closed: what a body uses from outside is captured, as an operand of
+ * the instruction and a parameter of the region, so each region is a function of its own.
  *
  * An instruction uses values before it only, so the list is an order of execution.
  *
- * Graphs come in two kinds. Those of users are *recorded* (record.c): the calls of their program, with
- * unknown sizes, and `gradient` standing for a derivative. A *traced* graph is made by replaying a
- * recorded one for known shapes (replay.h): derivatives are taken by the engine itself, since its
- * symbolic tensors have nodes as others have. The only sizes that it does not know are those which data
- * decide. Traced graphs are what is optimised and planned.
+ * Graphs come in two kinds. Those of users are *recorded* (record.c): the calls of their program,
+ * with unknown sizes, and `gradient` standing for a derivative. A *traced* graph is made by
+ * replaying a recorded one for known shapes (replay.h): derivatives are taken by the engine itself,
+ * since its symbolic tensors have nodes as others have. The only sizes that it does not know are
+ * those which data decide. Traced graphs are what is optimised and planned.
  *
- * A graph that is finalised is never written again. All it is made of, but for the tensors of constants,
- * lies in chunks that go with it.
+ * A graph that is finalised is never written again. All it is made of, but for the tensors of
+ * constants, lies in chunks that go with it.
  */
 #ifndef AG_GRAPH_GRAPH_H
 #define AG_GRAPH_GRAPH_H
@@ -45,8 +45,8 @@ typedef struct {
     const ag__attrs *attrs; /* never NULL; as many entries of its list as it says */
     ag__region *const *regions;
     ag_tensor *tensor; /* owned: a constant, or what a variable begins with (NULL: nothing) */
-    /* Traced loops: a later instruction with the same operands whose first results are this one's, so
-     * that it can take its place; 0: none. */
+    /* Traced loops: a later instruction with the same operands whose first results are this
+     * one's, so that it can take its place; 0: none. */
     int32_t twin;
 } ag__inst;
 
@@ -116,8 +116,8 @@ ag__region *ag__region_new(ag_graph *g, ag__region *parent);
 /* The number of a new value; -1 when out of memory. shape is copied. */
 int32_t ag__region_value(ag__region *r, ag_dtype dtype, ag_ints shape, bool number);
 int32_t ag__region_param(ag__region *r, ag_dtype dtype, ag_ints shape, bool number);
-/* Adds an instruction: what `like` says, whose lists are copied, with results of the geometries given.
- * A tensor in it is taken over. NULL when out of memory. */
+/* Adds an instruction: what `like` says, whose lists are copied, with results of the geometries
+ * given. A tensor in it is taken over. NULL when out of memory. */
 ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry *out);
 /* Some instruction in it, however deep, draws random numbers. */
 bool ag__region_draws(const ag__region *r);
@@ -138,8 +138,8 @@ ag_tensor *ag__symbol_new(ag__region *r, int32_t v);
 /* The number, in region r, of t: a value of r, one of a region around it, which is captured, or a
  * constant. -1 with an error when it is none of these. */
 int32_t ag__region_operand(ag__region *r, const char *op, ag_tensor *t);
-/* Where a call with these operands is recorded: the body that is traced, or the main region of their
- * graph. NULL with an error when they do not belong together. */
+/* Where a call with these operands is recorded: the body that is traced, or the main region of
+ * their graph. NULL with an error when they do not belong together. */
 ag__region *ag__region_for(const char *op, ag_tensor *const *in, int n);
 bool ag__any_symbolic(ag_tensor *const *list, int n);
 /* infer, for operands of which sizes are unknown. */
@@ -165,8 +165,8 @@ typedef bool ag__traced_fn(void *arg, ag_tensor *const *in, int n, ag_tensor **o
  * inside `parent` (NULL: a function of its own); NULL with an error. */
 ag__region *ag__trace(const char *op, ag_graph *g, ag__region *parent, const ag__type *params,
                       int n, ag__traced_fn *fn, void *arg, int m);
-/* Lets the n regions of one instruction share what they capture. The values of the parent: *captured, of
- * the graph's memory. -1 when out of memory, else how many. */
+/* Lets the n regions of one instruction share what they capture. The values of the parent:
+ * *captured, of the graph's memory. -1 when out of memory, else how many. */
 int ag__trace_join(ag__region *const *regions, int n, const int32_t **captured);
 static inline ag__type ag__type_of(const ag_tensor *t)
 {
@@ -181,14 +181,14 @@ static inline const ag__value *ag__region_out(const ag__region *r, int j)
     return &r->values[r->outs[j]];
 }
 
-/* What is read for value v of the main region: itself, or where it is a variable that one of the open
- * dependencies assigns, the value that this leaves. */
+/* What is read for value v of the main region: itself, or where it is a variable that one of the
+ * open dependencies assigns, the value that this leaves. */
 int32_t ag__graph_read(const ag_graph *g, int32_t v);
 
 /* ---- names ---- */
 
-/* Gives value v of the main region a name (NULL: none) within the open scopes, with a number behind it
- * when it is taken. */
+/* Gives value v of the main region a name (NULL: none) within the open scopes, with a number
+ * behind it when it is taken. */
 bool ag__graph_name(ag_graph *g, int32_t v, const char *name);
 /* Just this one, which is of g's memory and free. */
 bool ag__graph_name_as(ag_graph *g, int32_t v, const char *full);

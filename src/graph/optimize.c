@@ -1,11 +1,13 @@
 /*
- * The order of the passes. Each leaves what is not needed any more where it stood, and prune takes it
- * away: first, so that no pass works for nothing, and last. Folding comes before equal things are found, as
- * it makes constants alike; rules of algebra and what left a loop may be alike too, so they are looked
- * for a second time. The order is for memory only, so it comes when all is settled.
+ * The order of the passes. Each leaves what is not needed any more where it stood, and prune takes
+ * it away: first, so that no pass works for nothing, and last. Folding comes before equal things
+ * are found, as it makes constants alike; rules of algebra and what left a loop may be alike too,
+ * so they are looked for a second time. The order is for memory only, so it comes when all is
+ * settled.
  *
- * Without algebra results are those of the same calls in the dynamic graph, bit for bit. So the transposed
- * product, whose sums are taken in another order, is part of it; transposes of transposes are gone by then.
+ * Without algebra results are those of the same calls in the dynamic graph, bit for bit. So the
+ * transposed product, whose sums are taken in another order, is part of it; transposes of
+ * transposes are gone by then.
  */
 #include "passes.h"
 #include "text.h"

@@ -1,9 +1,9 @@
 /*
- * Graphs from text, by recursive descent over lines: each becomes a draft of an instruction, with the
- * regions that follow it, and the draft an instruction when it has passed what recording would have asked
- * of it (rules.h, the rows' infer). Nothing that the text says is believed: operands are values before it,
- * types are inferred again and compared, and sizes are compared with the length of the text before
- * memory is asked for. Regions nest AG_GRAPH_DEPTH deep at most.
+ * Graphs from text, by recursive descent over lines: each becomes a draft of an instruction, with
+ * the regions that follow it, and the draft an instruction when it has passed what recording would
+ * have asked of it (rules.h, the rows' infer). Nothing that the text says is believed: operands are
+ * values before it, types are inferred again and compared, and sizes are compared with the length
+ * of the text before memory is asked for. Regions nest AG_GRAPH_DEPTH deep at most.
  */
 #include <stdarg.h>
 #include <string.h>
@@ -107,7 +107,8 @@ static bool parse_is_name(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* The length of a word of lower-case letters, digits and underscores, which is taken; 0: there is none. */
+/* The length of a word of lower-case letters, digits and underscores, which is taken; 0: there
+ * is none. */
 static int parse_identifier(parse_reader *r, char out[64])
 {
     int n = 0;
@@ -221,8 +222,8 @@ static bool parse_real(parse_reader *r, double *v)
     return true;
 }
 
-/* An entry of an attribute's list. "dim2" is the size of the operand's dimension 2, "dim1-3" the product of
- * several, "other2" a size of the other operand: see AG_SIZE_OF. */
+/* An entry of an attribute's list. "dim2" is the size of the operand's dimension 2, "dim1-3" the
+ * product of several, "other2" a size of the other operand: see AG_SIZE_OF. */
 static bool parse_entry(parse_reader *r, int64_t *v)
 {
     const bool other = parse_word(r, "other");
@@ -601,7 +602,8 @@ static bool parse_check_counts(const parse_reader *r, const parse_draft *d)
                             ag__graph_row_name(op), what);
 }
 
-/* Rows that only passes make are taken as they are, and so are those whose regions passes have changed. */
+/* Rows that only passes make are taken as they are, and so are those whose regions passes have
+ * changed. */
 static bool parse_is_trusted(const parse_reader *r, const ag__op *op)
 {
     return r->g->traced && !op->infer;

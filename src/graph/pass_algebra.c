@@ -1,11 +1,12 @@
 /*
- * Algebra: an instruction whose value is known from its operands more cheaply. There are two kinds of
- * rules: patterns of operations on numbers, a line each in algebra.def, which are matched as they stand
- * there; and functions for what shapes, orders of dimensions and conversions do to each other.
+ * Algebra: an instruction whose value is known from its operands more cheaply. There are two kinds
+ * of rules: patterns of operations on numbers, a line each in algebra.def, which are matched as
+ * they stand there; and functions for what shapes, orders of dimensions and conversions do to each
+ * other.
  *
- * A rule is tried on a draft of an instruction, whose operands are rewritten already, and gives a value
- * or another draft, until no rule applies. What it gives must have the dtype and the shape that the
- * instruction has; so promotion needs no thought in the rules.
+ * A rule is tried on a draft of an instruction, whose operands are rewritten already, and gives a
+ * value or another draft, until no rule applies. What it gives must have the dtype and the shape
+ * that the instruction has; so promotion needs no thought in the rules.
  */
 #include <stdlib.h>
 #include <string.h>

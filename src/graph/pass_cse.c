@@ -1,11 +1,11 @@
 /*
- * Common subexpressions: of equal instructions one stays. Equal are those of the same row with equal
- * operands and attributes, constants of the same bits, and loops and branches whose regions are equal
- * instruction by instruction. What takes random numbers equals nothing.
+ * Common subexpressions: of equal instructions one stays. Equal are those of the same row with
+ * equal operands and attributes, constants of the same bits, and loops and branches whose regions
+ * are equal instruction by instruction. What takes random numbers equals nothing.
  *
- * Each value has a class, and values of one class are equal. A captured value has the class of what it
- * stands for, so an instruction of a body is found equal to one outside, and its value is captured. The
- * table holds the instructions of a region while that and those inside it are copied.
+ * Each value has a class, and values of one class are equal. A captured value has the class of what
+ * it stands for, so an instruction of a body is found equal to one outside, and its value is
+ * captured. The table holds the instructions of a region while that and those inside it are copied.
  */
 #include <string.h>
 
@@ -297,8 +297,8 @@ static bool cse_take(cse_state *s, ag__rewrite *rw, const ag__inst *i, const cse
     return true;
 }
 
-/* Copies i to look for its like. Where there is one the copy goes again; one with regions stays, as they
- * may have captured values, and nobody needs it. */
+/* Copies i to look for its like. Where there is one the copy goes again; one with regions stays,
+ * as they may have captured values, and nobody needs it. */
 static bool cse_inst(ag__rewrite *rw, const ag__inst *i)
 {
     cse_state *s = rw->pass->state;

@@ -1,9 +1,11 @@
 /*
- * Fold: what depends on constants alone is computed now, by the operation itself, where the result is
- * small. A branch whose index is a constant takes the place of the instruction; a constant that a region
- * captures becomes one inside; a tensor filled with one value is a constant of one element, expanded.
+ * Fold: what depends on constants alone is computed now, by the operation itself, where the result
+ * is small. A branch whose index is a constant takes the place of the instruction; a constant that
+ * a region captures becomes one inside; a tensor filled with one value is a constant of one
+ * element, expanded.
  *
- * An operation that fails stays as it is: it may never run, and if it does, its error is the program's.
+ * An operation that fails stays as it is: it may never run, and if it does, its error is the
+ * program's.
  */
 #include <string.h>
 

@@ -1,10 +1,12 @@
 /*
- * Hoist: what is the same in every iteration of a loop is computed in front of it. These are constants,
- * captured values, variables that the body hands on as they are, and what rows compute from such alone. The
- * value is captured then. An instruction leaves as many loops as it can at once.
+ * Hoist: what is the same in every iteration of a loop is computed in front of it. These are
+ * constants, captured values, variables that the body hands on as they are, and what rows compute
+ * from such alone. The value is captured then. An instruction leaves as many loops as it can at
+ * once.
  *
- * It runs once even when the loop does not, so it must not be able to fail: no row whose kernel looks at
- * values and may refuse them. And its result is held while the loop runs, so it must not be large.
+ * It runs once even when the loop does not, so it must not be able to fail: no row whose kernel
+ * looks at values and may refuse them. And its result is held while the loop runs, so it must not
+ * be large.
  */
 #include "passes.h"
 #include "rewrite.h"

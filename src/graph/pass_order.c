@@ -1,10 +1,10 @@
 /*
- * Order: rows are moved to where their results are first used, when that shortens what is in use: their
- * results are at least as large as what could be given up behind them where they stood. So what a
- * backward pass computes again for each layer is there when its turn comes, not all at once.
+ * Order: rows are moved to where their results are first used, when that shortens what is in use:
+ * their results are at least as large as what could be given up behind them where they stood. So
+ * what a backward pass computes again for each layer is there when its turn comes, not all at once.
  *
- * Instructions stay in their order but for those that are late: these come before the first that uses
- * them. Draws, control flow and what gives results of the region stay.
+ * Instructions stay in their order but for those that are late: these come before the first that
+ * uses them. Draws, control flow and what gives results of the region stay.
  */
 #include <string.h>
 
@@ -98,7 +98,8 @@ static void order_leave(ag__rewrite *rw)
         ag__free(rw->to->graph->c, o, o->bytes);
 }
 
-/* The next operand of instruction k that is to be computed yet: its instruction; -1: there is none. */
+/* The next operand of instruction k that is to be computed yet: its instruction; -1: there is
+ * none. */
 static int32_t order_missing(order_region *o, const ag__region *r, int32_t k)
 {
     const ag__inst *i = &r->insts[k];

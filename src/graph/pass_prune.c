@@ -2,9 +2,9 @@
  * Prune: what no result depends on goes, also inside of loops and branches, with their operands and
  * results that are left over; and of instructions of which one is the other's twin, one stays.
  *
- * Marks spread from the results over a list of values that are needed, each of which is taken from it
- * once: so a variable of a loop is needed when its result is, or the condition, or what is needed in the
- * body, and there is no iterating to a fixed point. Then marked values are copied.
+ * Marks spread from the results over a list of values that are needed, each of which is taken from
+ * it once: so a variable of a loop is needed when its result is, or the condition, or what is
+ * needed in the body, and there is no iterating to a fixed point. Then marked values are copied.
  *
  * Of a chain of twins the last that is needed stands for all, at the place of the first: their
  * operands are the same, and so are their first results.

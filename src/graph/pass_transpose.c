@@ -1,12 +1,13 @@
 /*
- * Transposes of products. A product reads its operands as they lie, also transposed, so a transpose in
- * front of one costs nothing. Behind one it leaves a result that lies in the other order, which is copied
- * where somebody wants it in order, or walked with strides. So when all that is done with a product is to
- * transpose it, as with the gradient of a transposed weight, the transposed product is computed:
- * (a b)' = b' a'. Eager gradients do that too (see "layout of gradients" in ops/matmul.c).
+ * Transposes of products. A product reads its operands as they lie, also transposed, so a transpose
+ * in front of one costs nothing. Behind one it leaves a result that lies in the other order, which
+ * is copied where somebody wants it in order, or walked with strides. So when all that is done with
+ * a product is to transpose it, as with the gradient of a transposed weight, the transposed product
+ * is computed: (a b)' = b' a'. Eager gradients do that too (see "layout of gradients" in
+ * ops/matmul.c).
  *
- * A product with a bias behind it stays two instructions: addmm copies the bias first, which takes as
- * long as adding it afterwards, and that sum can be fused with what follows.
+ * A product with a bias behind it stays two instructions: addmm copies the bias first, which takes
+ * as long as adding it afterwards, and that sum can be fused with what follows.
  */
 #include <string.h>
 

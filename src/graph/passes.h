@@ -1,7 +1,7 @@
 /*
- * Passes: what is done to a traced graph before it is planned. Each is a file with one idea; it takes a
- * graph and gives another, which computes the same results from the same parameters. Textual tests show
- * each before and after (tests/t_passes_*.c).
+ * Passes: what is done to a traced graph before it is planned. Each is a file with one idea; it
+ * takes a graph and gives another, which computes the same results from the same parameters.
+ * Textual tests show each before and after (tests/t_passes_*.c).
  */
 #ifndef AG_GRAPH_PASSES_H
 #define AG_GRAPH_PASSES_H
@@ -19,8 +19,8 @@ ag__pass_fn ag__pass_transpose; /* AG_PASS_TRANSPOSE */
 ag__pass_fn ag__pass_hoist;     /* AG_PASS_HOIST */
 ag__pass_fn ag__pass_order;     /* AG_PASS_REUSE or AG__PASS_ORDER */
 
-/* Not for plans whose results are written over arguments: what may fail would come between them, so that
- * they had to wait for the end (plan_over.c). */
+/* Not for plans whose results are written over arguments: what may fail would come between them,
+ * so that they had to wait for the end (plan_over.c). */
 enum { AG__PASS_ORDER = 1 << 30 };
 
 /* How users want graphs optimised. */

@@ -1,6 +1,6 @@
 /*
- * Making plans, and giving them up: see plan.h and plan_parts.h. Here the parameters and results of the
- * main region get their tensors; all between is plan_region.c's.
+ * Making plans, and giving them up: see plan.h and plan_parts.h. Here the parameters and results of
+ * the main region get their tensors; all between is plan_region.c's.
  */
 #include <string.h>
 
@@ -31,7 +31,8 @@ static bool plan_inputs(ag__plan *p, plan_value *params)
     return true;
 }
 
-/* Results are computed where they are given out or written over, when they are more than a number. */
+/* Results are computed where they are given out or written over, when they are more than a
+ * number. */
 static bool plan_targets(ag__plan *p, plan_value *targets)
 {
     const ag__region *r = &p->g->main;

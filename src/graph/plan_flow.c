@@ -1,16 +1,17 @@
 /*
- * Branches and loops in plans. Their regions become blocks of steps of their own; what is captured, and
- * what branches are given, are the very tensors of the region around.
+ * Branches and loops in plans. Their regions become blocks of steps of their own; what is captured,
+ * and what branches are given, are the very tensors of the region around.
  *
- * A carry of a loop is one tensor: what enters is copied into it, or it lies there already; the body
- * reads it as a parameter, and what is left in it is the result. At the end of the body's steps stand
- * those that bring its results into the carries. Mostly the body has written over the carry itself, and
- * there is nothing to do. Large ones are exchanged with the buffer of the body's result where this is
- * one, the rest is copied; what would be overwritten before it is read, as in (a, b) = (b, a), waits in
- * a copy meanwhile.
+ * A carry of a loop is one tensor: what enters is copied into it, or it lies there already; the
+ * body reads it as a parameter, and what is left in it is the result. At the end of the body's
+ * steps stand those that bring its results into the carries. Mostly the body has written over the
+ * carry itself, and there is nothing to do. Large ones are exchanged with the buffer of the body's
+ * result where this is one, the rest is copied; what would be overwritten before it is read, as in
+ * (a, b) = (b, a), waits in a copy meanwhile.
  *
- * Operands that are taken step by step, and results that are stacked, have a tensor for one step whose
- * storage floats over the stack. One element does not float, so that steps may know its address.
+ * Operands that are taken step by step, and results that are stacked, have a tensor for one step
+ * whose storage floats over the stack. One element does not float, so that steps may know its
+ * address.
  */
 #include "plan_parts.h"
 

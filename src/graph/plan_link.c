@@ -1,7 +1,7 @@
 /*
- * What depends on addresses: when the arena is there, steps of one element get the loop they call and
- * where its data lie, and small copies become moves of bytes. Storages that move while the plan runs are
- * left to steps that look them up.
+ * What depends on addresses: when the arena is there, steps of one element get the loop they call
+ * and where its data lie, and small copies become moves of bytes. Storages that move while the plan
+ * runs are left to steps that look them up.
  */
 #include "../ops/pointwise.h"
 #include "plan_parts.h"

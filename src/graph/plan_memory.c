@@ -1,10 +1,11 @@
 /*
- * The arena of a plan. Each place is in use from one step to another; those of which the times overlap
- * lie apart. The largest are laid first, each as low as it fits; of very many, each takes the
- * place of one of its size that has ended: that wastes some, but takes no time.
+ * The arena of a plan. Each place is in use from one step to another; those of which the times
+ * overlap lie apart. The largest are laid first, each as low as it fits; of very many, each takes
+ * the place of one of its size that has ended: that wastes some, but takes no time.
  *
- * Time runs through the steps as they were built: those of a body or a branch lie within the time of
- * the step that runs them. What must stay from one iteration to the next is in use for all of that.
+ * Time runs through the steps as they were built: those of a body or a branch lie within the time
+ * of the step that runs them. What must stay from one iteration to the next is in use for all of
+ * that.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -79,9 +80,9 @@ static int arena_by_end(const void *a, const void *b)
     return p->to != q->to ? (p->to < q->to ? -1 : 1) : p < q ? -1 : p > q;
 }
 
-/* Time goes by: a place that begins takes over one of its size that has ended, or new memory. `order` has
- * room for all places twice, `lists` for three numbers each: the size's number, the first free place of
- * a size, the next one. */
+/* Time goes by: a place that begins takes over one of its size that has ended, or new memory.
+ * `order` has room for all places twice, `lists` for three numbers each: the size's number, the
+ * first free place of a size, the next one. */
 static void arena_sweep(ag__plan *p, plan_place **order, int32_t *lists)
 {
     const int32_t n = p->n_places;

@@ -1,8 +1,9 @@
 /*
- * Results over arguments. Mostly they wait in the arena for the end of the run, when nothing can fail any
- * more, and are copied. But what a pointwise step computes may be written over the argument at once when
- * nobody reads that later, this step reads it element by element, and no step from there on can fail: so
- * the updates at the end of a training step take no memory and no copies.
+ * Results over arguments. Mostly they wait in the arena for the end of the run, when nothing can
+ * fail any more, and are copied. But what a pointwise step computes may be written over the
+ * argument at once when nobody reads that later, this step reads it element by element, and no step
+ * from there on can fail: so the updates at the end of a training step take no memory and no
+ * copies.
  */
 #include "../ops/pointwise.h"
 #include "plan_parts.h"

@@ -1,12 +1,12 @@
 /*
  * What plans are made of, for those who build them (plan.c, plan_region.c, plan_flow.c, fuse.c,
- * plan_over.c with the tools of plan_tensor.c; then plan_memory.c and plan_link.c) and those who run them
- * (exec.c, exec_loop.c, exec_back.c).
+ * plan_over.c with the tools of plan_tensor.c; then plan_memory.c and plan_link.c) and those who
+ * run them (exec.c, exec_loop.c, exec_back.c).
  *
- * A value of the graph is one tensor, made once. Its storage is its own, or that of what it is a view
- * of, or of what it is written over; so whoever moves a storage's data moves all that lies in it.
- * Storages get their data from a place in the arena, or are *floating*: bound while the plan runs, to an
- * argument, a result, a step of a stack.
+ * A value of the graph is one tensor, made once. Its storage is its own, or that of what it is a
+ * view of, or of what it is written over; so whoever moves a storage's data moves all that lies in
+ * it. Storages get their data from a place in the arena, or are *floating*: bound while the plan
+ * runs, to an argument, a result, a step of a stack.
  *
  * All records lie in the memory of the graph, which the plan owns.
  */
@@ -230,12 +230,12 @@ typedef struct {
     int32_t *group;            /* of instructions: the last one of the program it is in; 0: none */
 } plan_build;
 
-/* Makes what a region computes steps of `block`. params: as many as the region has; targets[j], where
- * it has a tensor: result j is written there if that is possible. Fills outs. */
+/* Makes what a region computes steps of `block`. params: as many as the region has; targets[j],
+ * where it has a tensor: result j is written there if that is possible. Fills outs. */
 bool ag__plan_region(ag__plan *p, const ag__region *r, plan_block *block, const plan_value *params,
                      const plan_value *targets, plan_value *outs);
-/* Gives results of the main region, whose targets are `targets`, the arguments they are written over for
- * a place, where that can do no harm; plan_over.c. */
+/* Gives results of the main region, whose targets are `targets`, the arguments they are written
+ * over for a place, where that can do no harm; plan_over.c. */
 void ag__plan_over(plan_build *b, const plan_value *targets);
 /* The same for some of its values, wanted[0..n). */
 bool ag__plan_part(ag__plan *p, const ag__region *r, const int32_t *wanted, int n,

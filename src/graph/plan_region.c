@@ -1,10 +1,11 @@
 /*
  * Instructions of a region become steps, its values tensors.
  *
- * What instructions need is known from the schedule, so each result finds its place at once: that of an
- * operand which ends there, the place where it is wanted in the end (a target), or one of its own, whose
- * time in use begins with this step and is stretched by each that reads it. Views are windows over the
- * storage of their operand and take no step; where its strides allow none, a copy in order comes first.
+ * What instructions need is known from the schedule, so each result finds its place at once: that
+ * of an operand which ends there, the place where it is wanted in the end (a target), or one of its
+ * own, whose time in use begins with this step and is stretched by each that reads it. Views are
+ * windows over the storage of their operand and take no step; where its strides allow none, a copy
+ * in order comes first.
  */
 #include <string.h>
 
@@ -14,7 +15,8 @@ extern const ag__op ag__op_as_strided;
 
 /* ---- views ---- */
 
-/* The geometries of the results; false, where the operand's strides allow none, without an error. */
+/* The geometries of the results; false, where the operand's strides allow none, without an
+ * error. */
 static bool plan_geometry(const ag__call *call, ag__geometry *g)
 {
     ag__quiet q;
@@ -78,7 +80,8 @@ bool ag__plan_ends(const plan_build *b, int32_t v, int32_t k)
            ag__plan_whole(b->p, x);
 }
 
-/* Operand j of a pointwise row may be written over: no other operand reads its elements in another order. */
+/* Operand j of a pointwise row may be written over: no other operand reads its elements in
+ * another order. */
 static bool plan_over(const plan_build *b, int32_t k, int j, const ag__value *result)
 {
     const ag__inst *i = &b->r->insts[k];

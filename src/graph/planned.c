@@ -1,6 +1,6 @@
 /*
- * From a function to a plan, see planned.h. What the program has switched on for its own calls (gradients,
- * inference, anomaly mode, hooks for saved values) is off while a function is traced.
+ * From a function to a plan, see planned.h. What the program has switched on for its own calls
+ * (gradients, inference, anomaly mode, hooks for saved values) is off while a function is traced.
  */
 #include "planned.h"
 

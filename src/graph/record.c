@@ -1,9 +1,9 @@
 /*
  * Recording: a call, of which an operand is symbolic, becomes an instruction.
  *
- * It goes into the region that is being traced (a body or a branch whose function runs at this moment)
- * or else into the main region of its operands' graph. Operands from regions around it are captured,
- * those with data become constants.
+ * It goes into the region that is being traced (a body or a branch whose function runs at this
+ * moment) or else into the main region of its operands' graph. Operands from regions around it are
+ * captured, those with data become constants.
  */
 #include <string.h>
 
@@ -40,8 +40,8 @@ bool ag__any_recorded(ag_tensor *const *list, int n)
     return false;
 }
 
-/* A write is seen by x alone: others that share x's elements, where it holds data, keep their values. So
- * a tensor that is part of another cannot be written. */
+/* A write is seen by x alone: others that share x's elements, where it holds data, keep their
+ * values. So a tensor that is part of another cannot be written. */
 static bool record_may_write(const char *name, const ag_tensor *x)
 {
     const ag__symbol *s = ag__symbol_of(x);
@@ -209,7 +209,8 @@ ag_tensor *ag__symbol_beside(const ag_tensor *like, ag_tensor *t)
 
 /* ---- calls ---- */
 
-/* The results of an instruction as tensors of one reference each; NULL and false when out of memory. */
+/* The results of an instruction as tensors of one reference each; NULL and false when out of
+ * memory. */
 static bool record_results(ag__region *r, const ag__inst *i, ag_tensor **out)
 {
     const int n = i->n_out;

@@ -1,6 +1,7 @@
 /*
- * The replay of a region, see replay.h: instruction by instruction, in brackets, so that a value goes with
- * the last that uses it. Rows of the table are called, those that only graphs have say here what they do.
+ * The replay of a region, see replay.h: instruction by instruction, in brackets, so that a value
+ * goes with the last that uses it. Rows of the table are called, those that only graphs have say
+ * here what they do.
  */
 #include "replay.h"
 
@@ -53,8 +54,8 @@ static void replay_keep(ag_tensor *const *from, ag_tensor **out, int n)
 extern const ag__op ag__op_view, ag__op_unsafe_view, ag__op_as_strided, ag__op_cat, ag__op_mm,
     ag__op_addmm;
 
-/* As the caller of the function did: attributes depend on sizes or strides, which are not what they were
- * when the call was recorded. */
+/* As the caller of the function did: attributes depend on sizes or strides, which are not what
+ * they were when the call was recorded. */
 static ag_tensor *replay_anew(const ag__inst *i, ag_tensor *const *in)
 {
     const ag__attrs *a = i->attrs;
@@ -368,8 +369,9 @@ static void replay_release(ag__replay *rp, int32_t k)
     }
 }
 
-/* A value that was given takes the place in the graph of the one that was computed, also where that was
- * saved: rules see it. A view cannot be written over without its base, so another stands in for it. */
+/* A value that was given takes the place in the graph of the one that was computed, also where
+ * that was saved: rules see it. A view cannot be written over without its base, so another
+ * stands in for it. */
 static bool replay_bridge(ag__replay *rp, int32_t v, const ag__op *op, ag_tensor *computed)
 {
     ag_tensor *given = rp->values[v], *y = computed;

@@ -1,11 +1,12 @@
 /*
- * Replaying a region: its instructions are run again as calls of operations. On tensors with data this
- * computes (the interpreter); on symbolic tensors of a traced graph it makes that graph, for known
- * shapes, with `gradient` and `jvp` replaced by what the engine does. It is one function either way. Only
- * loops and branches ask which it is: they take their turns, or become instructions (traced_flow.c).
+ * Replaying a region: its instructions are run again as calls of operations. On tensors with data
+ * this computes (the interpreter); on symbolic tensors of a traced graph it makes that graph, for
+ * known shapes, with `gradient` and `jvp` replaced by what the engine does. It is one function
+ * either way. Only loops and branches ask which it is: they take their turns, or become
+ * instructions (traced_flow.c).
  *
- * Traced regions are replayed as well: into a new graph, where a part of one becomes a function (joint.c),
- * or its derivative is taken (flow_rule.c).
+ * Traced regions are replayed as well: into a new graph, where a part of one becomes a function
+ * (joint.c), or its derivative is taken (flow_rule.c).
  */
 #ifndef AG_GRAPH_REPLAY_H
 #define AG_GRAPH_REPLAY_H
@@ -45,7 +46,8 @@ bool ag__replay_loop(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag
 bool ag__replay_back(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
 /* Instruction i, a row of the table or one of sizes.c, for these operands: one reference each. */
 bool ag__replay_row(const ag__inst *i, ag_tensor *const *in, ag_tensor **out);
-/* A region as a function: outs get one reference each. For many calls, with a schedule of its results. */
+/* A region as a function: outs get one reference each. For many calls, with a schedule of its
+ * results. */
 bool ag__region_run(ag_context *c, const ag__region *r, const ag__schedule *s,
                     ag_tensor *const *args, ag_tensor **outs, bool tape);
 bool ag__region_call(ag_context *c, const ag__region *r, ag_tensor *const *args, ag_tensor **outs,

@@ -1,6 +1,6 @@
 /*
- * A `while_back` that is interpreted: the schedule of revolve.h says which states are kept, and when
- * steps run again.
+ * A `while_back` that is interpreted: the schedule of revolve.h says which states are kept, and
+ * when steps run again.
  */
 #include <string.h>
 

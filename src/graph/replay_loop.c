@@ -1,7 +1,7 @@
 /*
- * Loops that are interpreted: `while`, which looks at its condition, and `scan`, which knows its length.
- * Both may have xs and ys, as traced loops do. A `while` with snapshots that will be differentiated runs
- * once to count its steps, and then as a sequence (autograd/sequence.c).
+ * Loops that are interpreted: `while`, which looks at its condition, and `scan`, which knows its
+ * length. Both may have xs and ys, as traced loops do. A `while` with snapshots that will be
+ * differentiated runs once to count its steps, and then as a sequence (autograd/sequence.c).
  */
 #include <string.h>
 

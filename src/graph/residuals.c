@@ -1,7 +1,7 @@
 /*
- * What to keep for a backward pass: of a region that computes values and then derivatives from them, some
- * of the forward values that the derivatives need. Others are computed again, from what is kept and from
- * parameters that are at hand.
+ * What to keep for a backward pass: of a region that computes values and then derivatives from
+ * them, some of the forward values that the derivatives need. Others are computed again, from what
+ * is kept and from parameters that are at hand.
  *
  * Which, is a cut of least cost (cut.h) between what there is and what is needed:
  *
@@ -10,12 +10,13 @@
  *     instruction -> result    what it costs to keep it: its bytes
  *     value -> sink            never cut, where a backward instruction uses it
  *
- * An instruction on the sink's side is run again; a value there whose instruction is not is kept. What an
- * element passes through when it is computed again is little beside its bytes, but not nothing, so in a
- * long chain something is kept now and then. Of equal cuts the one that runs least again is taken.
+ * An instruction on the sink's side is run again; a value there whose instruction is not is kept.
+ * What an element passes through when it is computed again is little beside its bytes, but not
+ * nothing, so in a long chain something is kept now and then. Of equal cuts the one that runs least
+ * again is taken.
  *
- * What follows from nothing that changes between the calls has no part in this: it is never kept. Of very
- * large regions everything is kept but what costs nothing.
+ * What follows from nothing that changes between the calls has no part in this: it is never kept.
+ * Of very large regions everything is kept but what costs nothing.
  */
 #include <string.h>
 
@@ -110,8 +111,8 @@ static int64_t residuals_bytes(const residuals *r, int32_t v)
     return v < 0 ? 0 : ag__value_bytes(&r->joint->values[v]);
 }
 
-/* What has no size that is known beforehand, the stacks of a loop inside this one, could only be kept in a
- * stack of stacks. */
+/* What has no size that is known beforehand, the stacks of a loop inside this one, could only be
+ * kept in a stack of stacks. */
 static bool residuals_is_unknown(const residuals *r, const ag__inst *i)
 {
     for (int j = 0; j < i->n_out; j++)

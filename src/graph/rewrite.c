@@ -3,8 +3,8 @@
  * handed to the pass, which copies it or does something else. So a pass sees its operands rewritten
  * already, and what it looks up about them it finds in the new region.
  *
- * An instruction with regions is made after its regions were copied, since a pass may use values from
- * outside in them that were not captured before: these become operands behind the others, and
+ * An instruction with regions is made after its regions were copied, since a pass may use values
+ * from outside in them that were not captured before: these become operands behind the others, and
  * parameters of all its regions. A captured value that is an operand twice is one parameter.
  *
  * Nothing recurses but over regions inside each other.

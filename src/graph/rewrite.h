@@ -11,7 +11,8 @@ typedef struct ag__rewrite ag__rewrite;
 
 /* What a pass says. Functions give false when out of memory. */
 typedef struct {
-    /* Sees to instruction i of rw->from: each of its results must be in rw->map where somebody uses it. */
+    /* Sees to instruction i of rw->from: each of its results must be in rw->map where somebody
+     * uses it. */
     bool (*inst)(ag__rewrite *rw, const ag__inst *i);
     bool (*enter)(ag__rewrite *rw); /* a region's parameters are there; NULL: nothing */
     void (*leave)(ag__rewrite *rw); /* always comes after an enter; NULL: nothing */
@@ -42,13 +43,14 @@ ag_graph *ag__rewrite_graph(const ag_graph *g, const ag__rewrite_pass *how);
 
 /* Copies i, its regions too. */
 bool ag__rewrite_copy(ag__rewrite *rw, const ag__inst *i);
-/* The same without some of the operands and results of an instruction with regions; those of parameters
- * and results of its regions go with them. NULL: all stay. A variable of a loop goes as both. */
+/* The same without some of the operands and results of an instruction with regions; those of
+ * parameters and results of its regions go with them. NULL: all stay. A variable of a loop goes
+ * as both. */
 bool ag__rewrite_some(ag__rewrite *rw, const ag__inst *i, const bool *in, const bool *out);
 /* i's operands as values of rw->to, until the next call. NULL when out of memory. */
 int32_t *ag__rewrite_in(ag__rewrite *rw, const ag__inst *i);
-/* A new instruction: what `like` says, its operands values of rw->to, its results of these types. Its first
- * result. */
+/* A new instruction: what `like` says, its operands values of rw->to, its results of these
+ * types. Its first result. */
 int32_t ag__rewrite_add(ag__rewrite *rw, const ag__inst *like, const ag__value *types);
 /* A constant, with a reference more to the tensor, which is contiguous. */
 int32_t ag__rewrite_constant(ag__rewrite *rw, ag_tensor *tensor);

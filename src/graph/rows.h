@@ -1,6 +1,6 @@
 /*
- * The rows that only graphs have: where values come from, control flow, derivatives. They stand beside
- * the table of operations and are entered in rows.def.
+ * The rows that only graphs have: where values come from, control flow, derivatives. They stand
+ * beside the table of operations and are entered in rows.def.
  *
  * Operands, regions and results of each:
  *     placeholder, constant, variable   -                                -> value
@@ -19,10 +19,10 @@
  *                i[0]: how many of the carry, the first, are states
  *     reshape_like, expand_like, cut_like   x, other                     -> x
  *                list: sizes; see ops/op.h and sizes.c
- * while_back is of traced graphs only: the gradient of a loop of `length` steps whose states are computed
- * again from snapshots. Of its carry states come first, then gradients and sums of them. The region's
- * first results are the next state, from a state; the others are what gradients are before a step, from
- * those behind it and the state before it. States come out as they went in.
+ * while_back is of traced graphs only: the gradient of a loop of `length` steps whose states are
+ * computed again from snapshots. Of its carry states come first, then gradients and sums of them.
+ * The region's first results are the next state, from a state; the others are what gradients are
+ * before a step, from those behind it and the state before it. States come out as they went in.
  *
  * What a loop keeps in its list says which of them are there: AG_FLOW_...
  */
@@ -42,7 +42,8 @@ extern const ag__op ag__op_stand_in; /* computed, given -> given: for intermedia
 /* A row of the table of operations, or of graphs; NULL: there is none. */
 const ag__op *ag__graph_row(const char *name);
 const char *ag__graph_row_name(const ag__op *op); /* by which it is found */
-/* The shape that reshape_like and its kin give, -1 where it is not known; how many dimensions it has. */
+/* The shape that reshape_like and its kin give, -1 where it is not known; how many dimensions it
+ * has. */
 int ag__sizes_result(const ag__op *op, ag_ints x, ag_ints other, ag_ints list, int64_t *shape);
 /* What they do: to the innermost scope. */
 ag_tensor *ag__sizes_replay(const ag__inst *i, ag_tensor *x, const ag_tensor *other);

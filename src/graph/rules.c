@@ -202,8 +202,8 @@ static bool rule_same_type(const ag__value *a, const ag__value *b)
     return a->dtype == b->dtype && ag__same_shape(ag__value_shape(a), ag__value_shape(b));
 }
 
-/* The regions, `n` of them, take what follows the first `skip` operands, and give `m` results (-1: any).
- * Behind the first `own` parameters types are those of the operands. */
+/* The regions, `n` of them, take what follows the first `skip` operands, and give `m` results
+ * (-1: any). Behind the first `own` parameters types are those of the operands. */
 static bool rule_regions(const rule_call *k, int n, int skip, int64_t own, int m)
 {
     const ag__inst *i = k->i;

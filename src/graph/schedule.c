@@ -1,7 +1,7 @@
 /*
- * Which instructions of a region are needed for some of its values, and which is the last to use each
- * value: one walk back. Where a value is given that gradients flow through, what computes it is needed too,
- * for its nodes; the given one is then put in its place.
+ * Which instructions of a region are needed for some of its values, and which is the last to use
+ * each value: one walk back. Where a value is given that gradients flow through, what computes it
+ * is needed too, for its nodes; the given one is then put in its place.
  */
 #include <string.h>
 
@@ -14,8 +14,8 @@ static void schedule_use(ag__schedule *s, int32_t v, int32_t by)
         s->last[v] = by;
 }
 
-/* A value that is given and that lies between the outputs and an input of gradient g is a bridge: the
- * derivatives are those of the graph, taken at what is given. */
+/* A value that is given and that lies between the outputs and an input of gradient g is a
+ * bridge: the derivatives are those of the graph, taken at what is given. */
 static bool schedule_bridge(ag__schedule *s, ag_context *c, const ag__region *r, const ag__inst *g,
                             const bool *fed)
 {
@@ -46,7 +46,8 @@ static bool schedule_bridge(ag__schedule *s, ag_context *c, const ag__region *r,
     return ok;
 }
 
-/* Instruction k is needed, and with it what it reads. An assignment does not read what it overwrites. */
+/* Instruction k is needed, and with it what it reads. An assignment does not read what it
+ * overwrites. */
 static void schedule_need(ag__schedule *s, const ag__region *r, int32_t k)
 {
     const ag__inst *i = &r->insts[k];

@@ -1,7 +1,7 @@
 /*
- * Sessions. A run checks what it is given, finds out which instructions its fetches need (the choice,
- * kept for the next run with the same fetches and feeds), runs these, by a plan (session_plan.c) or step
- * by step, and writes variables when nothing can fail any more.
+ * Sessions. A run checks what it is given, finds out which instructions its fetches need (the
+ * choice, kept for the next run with the same fetches and feeds), runs these, by a plan
+ * (session_plan.c) or step by step, and writes variables when nothing can fail any more.
  */
 #include "session.h"
 

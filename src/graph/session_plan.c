@@ -1,6 +1,6 @@
 /*
- * Plans of sessions: one for each choice of fetches and feeds and each set of shapes that is given. What
- * cannot be planned is remembered as such, and run step by step.
+ * Plans of sessions: one for each choice of fetches and feeds and each set of shapes that is given.
+ * What cannot be planned is remembered as such, and run step by step.
  */
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /*
  * Shapes of results when sizes of operands are not known yet.
  *
- * The rows' `infer` functions take numbers for sizes. So unknown sizes are tried out, with numbers that
- * hardly occur; what differs between the results is unknown. Where the operands do not fit with these,
- * sizes that stand in the call are tried in their place, as in [-1, 3] + [5, 3], and stay for those dims
- * that need it. Sizes that must agree are changed together, and each is 1 for once, which may be less
- * than a part that is cut out.
+ * The rows' `infer` functions take numbers for sizes. So unknown sizes are tried out, with numbers
+ * that hardly occur; what differs between the results is unknown. Where the operands do not fit
+ * with these, sizes that stand in the call are tried in their place, as in [-1, 3] + [5, 3], and
+ * stay for those dims that need it. Sizes that must agree are changed together, and each is 1 for
+ * once, which may be less than a part that is cut out.
  */
 #include <stdio.h>
 #include <string.h>

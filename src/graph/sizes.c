@@ -1,8 +1,8 @@
 /*
  * Shapes that are taken from tensors when a graph runs. Where sizes are not known yet, functions of
- * several operations record these rows in place of reshape, expand and slice; see AG_SIZE_OF_OTHER. A
- * replay, which knows the sizes, calls the operations themselves; so traced graphs have such rows only
- * where data decide a size.
+ * several operations record these rows in place of reshape, expand and slice; see AG_SIZE_OF_OTHER.
+ * A replay, which knows the sizes, calls the operations themselves; so traced graphs have such rows
+ * only where data decide a size.
  */
 #include "rows.h"
 

@@ -1,7 +1,7 @@
 /*
- * Graphs as text. Values are numbered anew, region by region, in the order in which they are defined:
- * parameters, then results. So a text does not depend on what was recorded and undone again, and what
- * was read and is written again is the same text.
+ * Graphs as text. Values are numbered anew, region by region, in the order in which they are
+ * defined: parameters, then results. So a text does not depend on what was recorded and undone
+ * again, and what was read and is written again is the same text.
  */
 #include "text.h"
 

@@ -1,6 +1,6 @@
 /*
- * Tracing: a function of the program is called once, with symbolic tensors, and what it records becomes
- * a region.
+ * Tracing: a function of the program is called once, with symbolic tensors, and what it records
+ * becomes a region.
  */
 #include <string.h>
 

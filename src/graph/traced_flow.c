@@ -1,9 +1,9 @@
 /*
- * Loops and branches while a recorded graph is traced for known shapes. Bodies are traced again, for the
- * shapes that their variables have; all that they use is a parameter of theirs.
+ * Loops and branches while a recorded graph is traced for known shapes. Bodies are traced again,
+ * for the shapes that their variables have; all that they use is a parameter of theirs.
  *
- * A traced `while` has one variable more than the recorded one: it counts the iterations, for the loop
- * that takes its derivative back (flow_rule.c). Where nobody needs it, it is pruned.
+ * A traced `while` has one variable more than the recorded one: it counts the iterations, for the
+ * loop that takes its derivative back (flow_rule.c). Where nobody needs it, it is pruned.
  */
 #include <string.h>
 

@@ -1,12 +1,12 @@
 /*
- * Makes programs. A value may be wanted in several dtypes: as a loop gives it, as a tensor would hold
- * it, as other loops read it. Each of these is a product: an input brought to a dtype, or what a code
- * writes. So rounding and wrapping between steps is a conversion like any other, and none is made
- * twice.
+ * Makes programs. A value may be wanted in several dtypes: as a loop gives it, as a tensor would
+ * hold it, as other loops read it. Each of these is a product: an input brought to a dtype, or what
+ * a code writes. So rounding and wrapping between steps is a conversion like any other, and none is
+ * made twice.
  *
  * Products that codes write get places when all codes are known. An output's place is its tensor,
- * unless an input, which may lie there too, is still read later: then it waits in a buffer until all
- * is read. What is between gets a buffer from its code to its last reader.
+ * unless an input, which may lie there too, is still read later: then it waits in a buffer until
+ * all is read. What is between gets a buffer from its code to its last reader.
  */
 #include "program_parts.h"
 
@@ -203,7 +203,8 @@ static size_t program_take_bytes(size_t *at, size_t bytes)
     return begin;
 }
 
-/* Where in its block the parts of a program lie; without a block, only how many bytes that takes. */
+/* Where in its block the parts of a program lie; without a block, only how many bytes that
+ * takes. */
 static size_t program_layout(ag__program *p, char *block)
 {
     size_t at = 0;

@@ -28,9 +28,9 @@ typedef struct {
     double p, q;      /* the row's attributes */
 } ag__program_step;
 
-/* What is kept: all elements of a value, or AG_REDUCE_SUM, PROD, MAX, MIN or MEAN of some dimensions.
- * `to` is dense and has the elements in order; its dtype is the value's, or what the reduction
- * gives. */
+/* What is kept: all elements of a value, or AG_REDUCE_SUM, PROD, MAX, MIN or MEAN of some
+ * dimensions. `to` is dense and has the elements in order; its dtype is the value's, or what the
+ * reduction gives. */
 enum { AG_PROGRAM_ALL = -1, AG_PROGRAM_REDUCTIONS = 4 };
 typedef struct {
     int value, which;
@@ -51,13 +51,13 @@ typedef struct {
 
 /*
  * NULL and an error when there is no memory, or (AG_ERR_VALUE) when there are more values at a time
- * than tiles have room for (up to 16 steps and as many outputs always fit), or reductions that there
- * are not.
+ * than tiles have room for (up to 16 steps and as many outputs always fit), or reductions that
+ * there are not.
  *
  * The text is not needed afterwards. The tensors are: they must live as long as the program, which
  * owns none of them. Shapes, strides and dtypes are taken from them now, where their data lie
- * (ag__at) in each run. An output may lie where an input of the same dtype and geometry does, element
- * on element; a reduction's overlaps nothing.
+ * (ag__at) in each run. An output may lie where an input of the same dtype and geometry does,
+ * element on element; a reduction's overlaps nothing.
  */
 typedef struct ag__program ag__program;
 ag__program *ag__program_new(ag_context *c, const ag__program_text *text);

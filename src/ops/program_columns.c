@@ -1,9 +1,9 @@
 /*
  * Reductions of columns: of the first dimensions.
  *
- * A leaf, some rows of a chunk, is added up where its partial results lie, row after row as the plain
- * reduction does; when all is done leaves are joined in pairs, with the rests of a binary counter,
- * which is its order too.
+ * A leaf, some rows of a chunk, is added up where its partial results lie, row after row as the
+ * plain reduction does; when all is done leaves are joined in pairs, with the rests of a binary
+ * counter, which is its order too.
  */
 #include "program_parts.h"
 

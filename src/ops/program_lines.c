@@ -1,8 +1,9 @@
 /*
  * Reductions of lines: of the last dimensions, or of all.
  *
- * Short lines are reduced by the loops for whole tensors: as they lie in the tile, or out of a buffer
- * where a line that crosses tiles is put together. Of long ones an ag__line keeps what it knows.
+ * Short lines are reduced by the loops for whole tensors: as they lie in the tile, or out of a
+ * buffer where a line that crosses tiles is put together. Of long ones an ag__line keeps what it
+ * knows.
  */
 #include "program_parts.h"
 

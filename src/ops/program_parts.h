@@ -29,8 +29,9 @@ typedef struct {
     char *data;
 } program_write;
 
-/* How lines are cut: as a plain reduction cuts them into chunks (ops/lanes.c), and those into pieces
- * that are worth waking a thread for. A block is one piece, or several lines that are one each. */
+/* How lines are cut: as a plain reduction cuts them into chunks (ops/lanes.c), and those into
+ * pieces that are worth waking a thread for. A block is one piece, or several lines that are one
+ * each. */
 typedef struct {
     int64_t outer, n, chunk, chunks, piece, pieces, group;
 } program_lines;

@@ -1,6 +1,6 @@
 /*
- * Runs programs. A block of elements, which is what a thread takes at a time, goes through the codes
- * tile by tile; at the end of each tile the reductions take what they reduce.
+ * Runs programs. A block of elements, which is what a thread takes at a time, goes through the
+ * codes tile by tile; at the end of each tile the reductions take what they reduce.
  */
 #include "../base/parallel.h"
 #include "program_parts.h"
