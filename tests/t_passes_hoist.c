@@ -21,7 +21,8 @@ static bool body(ag_tensor *const *v, int n, ag_tensor **next, void *user)
     ag_tensor *same = ag_add(ag_exp(captured[0]), 1);
     ag_tensor *risky = ag_index_select(captured[1], 0, captured[2]);
     ag_tensor *noise = ag_mul(ag_rand_like(captured[0]), 0);
-    next[0] = ag_add(ag_add(ag_mul(v[0], same), ag_sin(v[1])), ag_add(ag_sum(risky), noise));
+    ag_tensor *rest = ag_add(ag_sum(risky), noise), *wave = ag_sin(v[1]);
+    next[0] = ag_add(ag_add(ag_mul(v[0], same), wave), rest);
     next[1] = v[1];
     return next[0] != NULL;
 }
@@ -81,7 +82,8 @@ static bool inner(ag_tensor *const *carry, int n, ag_tensor *const *x, int k, ag
 {
     (void)n, (void)k, (void)y, (void)m;
     ag_tensor *const *of = user; /* the parameter, the carry of the outer loop */
-    next[0] = ag_add(ag_mul(carry[0], ag_exp(of[0])), ag_mul(x[0], ag_sin(ag_add(of[1], of[0]))));
+    ag_tensor *wave = ag_mul(x[0], ag_sin(ag_add(of[1], of[0])));
+    next[0] = ag_add(ag_mul(carry[0], ag_exp(of[0])), wave);
     return next[0] != NULL;
 }
 static bool outer(ag_tensor *const *carry, int n, ag_tensor *const *x, int k, ag_tensor **next,
@@ -160,8 +162,9 @@ static bool large(ag_tensor *const *carry, int n, ag_tensor *const *x, int k, ag
 {
     (void)n, (void)k, (void)y, (void)m;
     ag_tensor *p = user;
-    ag_tensor *product = ag_mul(ag_unsqueeze(p, 0), ag_unsqueeze(p, 1));
-    next[0] = ag_add(ag_add(carry[0], x[0]), ag_sum(product));
+    ag_tensor *column = ag_unsqueeze(p, 1), *row = ag_unsqueeze(p, 0);
+    ag_tensor *sum = ag_sum(ag_mul(row, column));
+    next[0] = ag_add(ag_add(carry[0], x[0]), sum);
     return next[0] != NULL;
 }
 
