@@ -371,6 +371,50 @@ static void t_a_line_is_learnt(ag_context *c)
     }
 }
 
+/* ---- memory ---- */
+
+/* relu(x A + b) B, and its gradient */
+static ag_tensor *network_step(ag_context *c, ag_graph *g, ag_tensor *x, ag_tensor *label)
+{
+    ag_tensor *initial[] = { ag_randn(c, AG_SHAPE(8, 6)), ag_zeros(c, AG_SHAPE(6)),
+                             ag_randn(c, AG_SHAPE(6, 3)) };
+    ag_tensor *p[3], *d[3], *updates[3];
+    for (int i = 0; i < 3; i++)
+        p[i] = ag_variable(g, initial[i]);
+    ag_tensor *h = ag_relu(ag_addmm(p[1], x, p[0]));
+    ag_tensor *loss = ag_cross_entropy(ag_mm(h, p[2]), label);
+    if (!ag_grad(&loss, 1, p, 3, d))
+        return NULL;
+    for (int i = 0; i < 3; i++)
+        updates[i] = ag_assign_sub(p[i], ag_mul(d[i], .1));
+    return ag_group(updates, 3);
+}
+
+/* Products this small need no packing, which takes blocks of the context's cache. */
+static void t_a_step_asks_for_its_results_alone(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F32, AG_SHAPE(-1, 8)),
+              *label = ag_placeholder(g, AG_I64, AG_SHAPE(-1));
+    ag_tensor *step = network_step(c, g, x, label), *none = ag_constant(g, ag_scalar(c, 0));
+    const ag_feed feeds[] = { { x, ag_randn(c, AG_SHAPE(4, 8)) },
+                              { label, ag_randint(c, 0, 3, AG_SHAPE(4)) } };
+    CHECK(step && none && feeds[0].value && feeds[1].value);
+    ag_session *s = graphs_session(g, AG_BACKEND_FUSED);
+    int64_t asked[2] = { 0, 0 };
+    for (int i = 0; i < 6; i++)
+        AG_SCOPE (c) {
+            ag_tensor *const fetches[] = { none, step };
+            ag_tensor *result;
+            ag_memory_statistics before, after;
+            ag_memory_stats(c, &before);
+            CHECK(ag_session_run(s, feeds, i % 2 ? 2 : 0, &fetches[i % 2], 1, &result));
+            ag_memory_stats(c, &after);
+            asked[i % 2] = after.allocations - before.allocations;
+        }
+    CHECK_INT(asked[1], asked[0]);
+}
+
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_each_session_has_its_own), TEST(t_values_from_outside),
@@ -381,5 +425,5 @@ int main(int argc, char **argv)
                TEST(t_assignments_that_do_not_fit), TEST(t_assigned_sizes_that_turn_out_wrong),
                TEST(t_control_dependencies), TEST(t_control_dependencies_that_cannot_be),
                TEST(t_a_variable_without_a_value), TEST(t_a_failed_run_leaves_variables),
-               TEST(t_a_line_is_learnt));
+               TEST(t_a_line_is_learnt), TEST(t_a_step_asks_for_its_results_alone));
 }

@@ -12,6 +12,7 @@ void ag__session_choice_free(ag_session *s, ag__choice *k)
     ag__schedule_free(&k->schedule, s->c);
     ag__free(s->c, k->key, (size_t)(k->n_fetches + k->n_feeds) * sizeof *k->key);
     ag__free(s->c, k->given, (size_t)k->n_given * sizeof *k->given);
+    ag__free(s->c, k->args, (size_t)k->n_given * sizeof *k->args);
     ag__free(s->c, k->assigned, (size_t)k->n_assigned * sizeof *k->assigned);
 }
 
@@ -63,23 +64,19 @@ static int choice_assign(ag__choice *k, const ag__region *r)
 static bool choice_lists(ag__choice *k, ag_context *c, const ag__region *r, const bool *fed)
 {
     k->n_given = choice_give(k, r, fed);
-    const int most = choice_assign(k, r); /* where each counts */
     k->given = ag__alloc(c, (size_t)k->n_given * sizeof *k->given);
+    k->args = ag__alloc(c, (size_t)k->n_given * sizeof *k->args);
+    const int most = choice_assign(k, r); /* where each counts */
     int32_t *room = ag__alloc(c, (size_t)most * sizeof *room);
-    k->assigned = room;
-    if (!k->given || !room) {
-        ag__free(c, k->given, (size_t)k->n_given * sizeof *k->given);
-        ag__free(c, room, (size_t)most * sizeof *room);
-        return false;
+    if (k->given && k->args && room) {
+        choice_give(k, r, fed);
+        k->assigned = room;
+        k->n_assigned = choice_assign(k, r);
+        k->assigned = ag__alloc(c, (size_t)k->n_assigned * sizeof *room);
+        if (k->assigned && k->n_assigned)
+            memcpy(k->assigned, room, (size_t)k->n_assigned * sizeof *room);
     }
-    choice_give(k, r, fed);
-    k->n_assigned = choice_assign(k, r);
-    k->assigned = ag__alloc(c, (size_t)k->n_assigned * sizeof *room);
-    if (k->assigned && k->n_assigned)
-        memcpy(k->assigned, room, (size_t)k->n_assigned * sizeof *room);
     ag__free(c, room, (size_t)most * sizeof *room);
-    if (!k->assigned)
-        ag__free(c, k->given, (size_t)k->n_given * sizeof *k->given);
     return k->assigned != NULL;
 }
 
@@ -93,11 +90,8 @@ static bool choice_fill(ag_session *s, ag__choice *k)
     memset(fed, 0, bytes);
     for (int i = 0; i < k->n_feeds; i++)
         fed[k->key[k->n_fetches + i]] = true;
-    bool ok = ag__schedule_make(&k->schedule, s->c, r, k->key, k->n_fetches, fed);
-    if (ok && !choice_lists(k, s->c, r, fed)) {
-        ag__schedule_free(&k->schedule, s->c);
-        ok = false;
-    }
+    const bool ok = ag__schedule_make(&k->schedule, s->c, r, k->key, k->n_fetches, fed) &&
+                    choice_lists(k, s->c, r, fed);
     ag__free(s->c, fed, bytes);
     return ok;
 }
@@ -137,7 +131,7 @@ ag__choice *ag__session_choice(ag_session *s, const int32_t *key, int n_fetches,
         if (made.key && bytes)
             memcpy(made.key, key, bytes);
         if (!made.key || !choice_fill(s, &made)) {
-            ag__free(s->c, made.key, bytes);
+            ag__session_choice_free(s, &made);
             return NULL;
         }
         k = choice_place(s);

@@ -58,6 +58,7 @@ void ag_session_close(ag_session *s)
     ag__free(s->c, s->vars, (size_t)s->n_vars * sizeof *s->vars);
     for (int k = 0; k < s->n_choices; k++)
         ag__session_choice_free(s, &s->choices[k]);
+    ag__free(s->c, s->key, (size_t)s->key_room * sizeof *s->key);
     if (s->g != s->of)
         ag_graph_free(s->g);
     ag__graph_unref(s->of);
@@ -248,8 +249,7 @@ static bool session_check(ag_session *s, const session_request *q, ag_tensor *co
 }
 
 /* The tensors that a run is given. */
-static bool session_args(ag_session *s, const session_request *q, const ag__choice *k,
-                         ag_tensor **args)
+static bool session_args(ag_session *s, const session_request *q, const ag__choice *k)
 {
     const ag__region *r = &s->g->main;
     ag__shape_text text;
@@ -262,8 +262,8 @@ static bool session_args(ag_session *s, const session_request *q, const ag__choi
                        ag__shape_string(&text, ag__value_shape(&r->values[k->missing])));
     for (int i = 0; i < k->n_given; i++) {
         const ag__given *g = &k->given[i];
-        args[i] = g->feed < 0 ? s->vars[g->value] : q->feeds[g->feed].value;
-        if (!args[i])
+        k->args[i] = g->feed < 0 ? s->vars[g->value] : q->feeds[g->feed].value;
+        if (!k->args[i])
             return ag_fail(s->c, AG_ERR_VALUE, "Attempting to use uninitialized value %s",
                            session_name(r, g->value));
     }
@@ -311,7 +311,7 @@ static bool session_commit(ag_session *s, const session_request *q, ag_tensor **
 
 /* Step by step. */
 static bool session_interpret(ag_session *s, const session_request *q, const ag__choice *k,
-                              ag_tensor *const *args, ag_tensor **results)
+                              ag_tensor **results)
 {
     const size_t n = (size_t)s->g->main.n_values, all = 2 * n + (size_t)q->m;
     const size_t bytes = all * sizeof(ag_tensor *);
@@ -322,7 +322,7 @@ static bool session_interpret(ag_session *s, const session_request *q, const ag_
     bool ok = true;
     memset(values, 0, bytes);
     for (int i = 0; i < k->n_given && ok; i++)
-        ok = (values[k->given[i].value] = ag__tensor_alias(args[i])) != NULL;
+        ok = (values[k->given[i].value] = ag__tensor_alias(k->args[i])) != NULL;
     ag__replay rp = { s->c, &s->g->main, &k->schedule, values, assigned, NULL, false };
     ok = ok && ag__replay_run(&rp) && session_commit(s, q, values, assigned, made, results);
     for (size_t v = 0; v < all; v++)
@@ -331,20 +331,19 @@ static bool session_interpret(ag_session *s, const session_request *q, const ag_
     return ok;
 }
 
-static bool session_go(ag_session *s, const session_request *q, ag__choice *k, ag_tensor **args,
-                       ag_tensor **results)
+static bool session_go(ag_session *s, const session_request *q, ag__choice *k, ag_tensor **results)
 {
-    if (!session_args(s, q, k, args))
+    if (!session_args(s, q, k))
         return false;
     if (s->options.backend == AG_BACKEND_INTERPRET)
-        return session_interpret(s, q, k, args, results);
-    const ag__session_plan *p = ag__session_planned(s, k, args);
+        return session_interpret(s, q, k, results);
+    const ag__session_plan *p = ag__session_planned(s, k);
     if (!p)
         return false;
     if (p->plan)
-        return ag__session_plan_run(s, k, p, args, results);
+        return ag__session_plan_run(s, k, p, results);
     s->stats.interpreted++;
-    return session_interpret(s, q, k, args, results);
+    return session_interpret(s, q, k, results);
 }
 
 static bool session_run(ag_session *s, const session_request *q, ag_tensor *const *fetches,
@@ -353,11 +352,21 @@ static bool session_run(ag_session *s, const session_request *q, ag_tensor *cons
     if (!session_vars(s) || !session_check(s, q, fetches))
         return false;
     ag__choice *k = ag__session_choice(s, q->key, q->m, q->n);
-    const size_t bytes = k ? (size_t)k->n_given * sizeof(ag_tensor *) : 0;
-    ag_tensor **args = k ? ag__alloc(s->c, bytes) : NULL;
-    const bool ok = args && session_go(s, q, k, args, results);
-    ag__free(s->c, args, bytes);
-    return ok;
+    return k && session_go(s, q, k, results);
+}
+
+/* Room for a key of n numbers. */
+static bool session_key(ag_session *s, int n)
+{
+    if (n <= s->key_room)
+        return true;
+    int32_t *key = ag__alloc(s->c, (size_t)n * sizeof *key);
+    if (!key)
+        return false;
+    ag__free(s->c, s->key, (size_t)s->key_room * sizeof *key);
+    s->key = key;
+    s->key_room = n;
+    return true;
 }
 
 bool ag_session_run(ag_session *s, const ag_feed *feeds, int n, ag_tensor *const *fetches, int m,
@@ -374,14 +383,12 @@ bool ag_session_run(ag_session *s, const ag_feed *feeds, int n, ag_tensor *const
                        "The Session graph is empty.  Add operations to the graph before calling "
                        "run().");
     s->stats.runs++;
-    const size_t bytes = (size_t)(n + m) * sizeof(int32_t);
-    const session_request q = { ag__alloc(c, bytes), feeds, n, m };
-    if (!q.key)
+    if (!session_key(s, n + m))
         return false;
+    const session_request q = { s->key, feeds, n, m };
     const int threads = c->threads;
     c->threads = s->options.threads ? s->options.threads : threads;
     const bool ok = session_run(s, &q, fetches, results);
     c->threads = threads;
-    ag__free(c, q.key, bytes);
     return ok;
 }

@@ -11,6 +11,7 @@ typedef struct ag__session_plan {
     int n_shapes;
     int32_t *into;   /* see plan.h: of fetches, then of what is assigned */
     int64_t *shapes; /* of what is given, one behind the other */
+    ag_tensor **out; /* room for what a run computes: of fetches, then of what is assigned */
 } ag__session_plan;
 
 /* A value that a run must be given: by a feed, or (-1) by the session, whose variable it is. */
@@ -24,6 +25,7 @@ typedef struct {
     int32_t *key; /* fetches, then what is fed */
     int n_fetches, n_feeds, n_given, n_assigned;
     ag__given *given;        /* by value */
+    ag_tensor **args;        /* room for what a run is given, likewise */
     int32_t *assigned;       /* variables that are assigned, each once */
     int32_t missing;         /* a placeholder that is needed and not fed; -1: there is none */
     ag__session_plan *plans; /* the latest first */
@@ -43,6 +45,8 @@ struct ag_session {
     int n_vars;
     ag__choice choices[AG_CHOICES];
     int n_choices;
+    int32_t *key; /* room for the key of a run */
+    int key_room;
     ag_session_statistics stats;
 };
 
@@ -52,10 +56,10 @@ void ag__session_choice_free(ag_session *s, ag__choice *k);
 
 /* The plan of a choice for args, the tensors that are given, made if need be; NULL with an
  * error. See session_plan.c. */
-ag__session_plan *ag__session_planned(ag_session *s, ag__choice *choice, ag_tensor *const *args);
+ag__session_plan *ag__session_planned(ag_session *s, ag__choice *choice);
 /* Runs it: results of fetches given to the innermost scope, variables written. */
 bool ag__session_plan_run(ag_session *s, const ag__choice *choice, const ag__session_plan *p,
-                          ag_tensor *const *args, ag_tensor **results);
+                          ag_tensor **results);
 void ag__session_plans_free(ag_session *s, ag__choice *choice);
 
 #endif

@@ -13,6 +13,7 @@ static int serve_results(const ag__choice *k) { return k->n_fetches + k->n_assig
 static void serve_record_free(ag_context *c, const ag__choice *k, ag__session_plan *p)
 {
     ag__plan_free(p->plan);
+    ag__free(c, p->out, (size_t)serve_results(k) * sizeof *p->out);
     ag__free(c, p->into, (size_t)serve_results(k) * sizeof *p->into);
     ag__free(c, p->shapes, (size_t)p->n_shapes * sizeof *p->shapes);
     ag__free(c, p, sizeof *p);
@@ -38,18 +39,18 @@ static void serve_targets(const ag__choice *k, int32_t *into)
     }
 }
 
-static bool serve_record_fill(ag_session *s, const ag__choice *k, ag_tensor *const *args,
-                              ag__session_plan *p)
+static bool serve_record_fill(ag_session *s, const ag__choice *k, ag__session_plan *p)
 {
     for (int i = 0; i < k->n_given; i++)
-        p->n_shapes += args[i]->ndim;
+        p->n_shapes += k->args[i]->ndim;
+    p->out = ag__alloc(s->c, (size_t)serve_results(k) * sizeof *p->out);
     p->into = ag__alloc(s->c, (size_t)serve_results(k) * sizeof *p->into);
     p->shapes = ag__alloc(s->c, (size_t)p->n_shapes * sizeof *p->shapes);
-    if (!p->into || !p->shapes)
+    if (!p->out || !p->into || !p->shapes)
         return false;
     for (int i = 0, at = 0; i < k->n_given; i++)
-        for (int d = 0; d < args[i]->ndim; d++)
-            p->shapes[at++] = args[i]->dims[d];
+        for (int d = 0; d < k->args[i]->ndim; d++)
+            p->shapes[at++] = k->args[i]->dims[d];
     serve_targets(k, p->into);
     return true;
 }
@@ -87,15 +88,14 @@ static bool serve_trace(void *arg, ag_tensor *const *in, int n, ag_tensor **out,
     return ok;
 }
 
-static bool serve_make(ag_session *s, const ag__choice *k, ag_tensor *const *args,
-                       ag__session_plan *p)
+static bool serve_make(ag_session *s, const ag__choice *k, ag__session_plan *p)
 {
     const size_t bytes = (size_t)k->n_given * sizeof(ag__type);
     ag__type *types = ag__alloc(s->c, bytes);
     if (!types)
         return false;
     for (int i = 0; i < k->n_given; i++)
-        types[i] = (ag__type){ (ag_dtype)args[i]->dtype, ag__sizes(args[i]), false };
+        types[i] = (ag__type){ (ag_dtype)k->args[i]->dtype, ag__sizes(k->args[i]), false };
     serve_request q = { s, k };
     const ag__planning how = { s->options.passes_off, s->options.dump, s->options.dump_user,
                                s->options.dump_dot };
@@ -108,13 +108,13 @@ static bool serve_make(ag_session *s, const ag__choice *k, ag_tensor *const *arg
     return ag__planning_refused(s->c, &quiet, p->plan != NULL) || p->plan;
 }
 
-static ag__session_plan *serve_new(ag_session *s, ag__choice *k, ag_tensor *const *args)
+static ag__session_plan *serve_new(ag_session *s, ag__choice *k)
 {
     ag__session_plan *p = ag__alloc(s->c, sizeof *p);
     if (!p)
         return NULL;
     *p = (ag__session_plan){ 0 };
-    if (!serve_record_fill(s, k, args, p) || !serve_make(s, k, args, p)) {
+    if (!serve_record_fill(s, k, p) || !serve_make(s, k, p)) {
         serve_record_free(s->c, k, p);
         return NULL;
     }
@@ -141,30 +141,27 @@ static bool serve_fits(const ag__session_plan *p, ag_tensor *const *args, int n)
     return true;
 }
 
-ag__session_plan *ag__session_planned(ag_session *s, ag__choice *k, ag_tensor *const *args)
+ag__session_plan *ag__session_planned(ag_session *s, ag__choice *k)
 {
     for (ag__session_plan **at = &k->plans, *p; (p = *at) != NULL; at = &p->next)
-        if (serve_fits(p, args, k->n_given)) { /* it comes first from now on */
+        if (serve_fits(p, k->args, k->n_given)) { /* it comes first from now on */
             *at = p->next;
             p->next = k->plans;
             return k->plans = p;
         }
-    return serve_new(s, k, args);
+    return serve_new(s, k);
 }
 
 /* ---- running it ---- */
 
 bool ag__session_plan_run(ag_session *s, const ag__choice *k, const ag__session_plan *p,
-                          ag_tensor *const *args, ag_tensor **results)
+                          ag_tensor **results)
 {
-    const size_t bytes = (size_t)serve_results(k) * sizeof(ag_tensor *);
-    ag_tensor **out = ag__alloc(s->c, bytes);
-    if (!out)
-        return false;
+    ag_tensor **out = p->out;
     s->stats.nodes = ag__plan_nodes(p->plan);
     s->stats.steps = ag__plan_steps(p->plan);
     s->stats.arena_bytes = ag__plan_bytes(p->plan);
-    const bool ok = ag__plan_run(p->plan, args, out);
+    const bool ok = ag__plan_run(p->plan, k->args, out);
     for (int j = 0; j < k->n_fetches && ok; j++)
         results[j] = ag__give(out[j]);
     for (int j = 0; j < k->n_assigned && ok; j++) {
@@ -174,6 +171,5 @@ bool ag__session_plan_run(ag_session *s, const ag__choice *k, const ag__session_
         ag__tensor_unref(*var);
         *var = new;
     }
-    ag__free(s->c, out, bytes);
     return ok;
 }
