@@ -56,7 +56,7 @@ static inline ag_graph *plans_traced(ag_context *c, ag__traced_fn *fn, void *arg
 
 static inline void plans_same(const char *name, int run, int j, ag_tensor *a, ag_tensor *b)
 {
-    static char va[8192], vb[8192];
+    static char va[1 << 20], vb[1 << 20];
     bool same = a && b && ag_dtype_of(a) == ag_dtype_of(b) && ag_ndim(a) == ag_ndim(b);
     for (int d = 0; same && d < ag_ndim(a); d++)
         same = ag_shape(a)[d] == ag_shape(b)[d];

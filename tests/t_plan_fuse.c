@@ -152,6 +152,67 @@ static void t_long_lines(ag_context *c)
     check_steps(c, columns, 2, 1, AG_SHAPE(300, 3), 2, 2);
 }
 
+/* ---- the end of a product ---- */
+
+/* relu(a b' + bias), and what came before relu. */
+GRAPH(ended)
+{
+    UNUSED;
+    ag_tensor *p = ag_addmm(ag_select(in[1], 1, 0), in[0], ag_t(in[1]), .beta = .5, .alpha = 2);
+    out[0] = ag_relu(ag_add(p, .25));
+    return (out[1] = p) && out[0];
+}
+
+GRAPH(ended_batches)
+{
+    UNUSED;
+    ag_tensor *a = ag_unsqueeze(in[0], 0), *b = ag_unsqueeze(in[1], 0);
+    ag_tensor *both = ag_stack((ag_tensor *[]){ ag_squeeze(a, 0), ag_squeeze(b, 0) }, 2, 0);
+    out[0] = ag_exp(ag_neg(ag_bmm(both, ag_transpose(both, 1, 2))));
+    return out[0] != NULL;
+}
+
+/* Of two, the later one is ended. */
+GRAPH(ended_once)
+{
+    UNUSED;
+    ag_tensor *p = ag_mm(in[0], ag_t(in[1])), *q = ag_mm(in[1], ag_t(in[0]));
+    return (out[0] = ag_tanh(ag_sub(p, q))) != NULL;
+}
+
+/* Others than the group need it before: a view, a sum. */
+GRAPH(not_ended)
+{
+    UNUSED;
+    ag_tensor *p = ag_mm(in[0], ag_t(in[1])), *s = ag_sum(p), *q = ag_mm(in[1], ag_t(in[0]));
+    out[0] = ag_mul(ag_mul(p, s), 2);
+    out[1] = ag_mul(ag_add(q, 1), ag_t(q));
+    return out[0] && out[1];
+}
+
+/* What is reduced is not the end of a product, nor is what is written over its operand. */
+GRAPH(not_over)
+{
+    UNUSED;
+    ag_tensor *x = ag_mul(in[0], .125), *y = ag_mul(in[1], .125);
+    out[0] = ag_mul(ag_mm(x, x), x);
+    out[1] = ag_sum(ag_mul(ag_mm(y, y), 2));
+    return out[0] && out[1];
+}
+
+static void t_ends_of_products(ag_context *c)
+{
+    check_steps(c, ended, 2, 2, AG_SHAPE(5, 7), 1, 3);
+    check_steps(c, ended_batches, 2, 1, AG_SHAPE(5, 7), 2, 4);
+    check_steps(c, ended_once, 2, 1, AG_SHAPE(5, 7), 2, 4);
+    check_steps(c, not_ended, 2, 2, AG_SHAPE(5, 5), 4, 7);
+    check_steps(c, not_over, 2, 2, AG_SHAPE(5, 5), 4, 7);
+    if (harness_faults())
+        return;
+    check_steps(c, ended, 2, 2, AG_SHAPE(400, 300), 1, 3); /* blocks of rows, by two threads */
+    check_steps(c, not_over, 2, 2, AG_SHAPE(384, 384), 4, 7);
+}
+
 /* ---- random graphs ---- */
 
 enum { RANDOM_VALUES = 40 };
@@ -240,5 +301,5 @@ static void t_random_graphs(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_groups), TEST(t_long_lines), TEST(t_random_graphs));
+    return RUN(TEST(t_groups), TEST(t_long_lines), TEST(t_ends_of_products), TEST(t_random_graphs));
 }

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "../ops/matmul.h"
 #include "../ops/pointwise.h"
 #include "../tensor/foreign.h"
 #include "../kernels/convert.h"
@@ -64,6 +65,23 @@ static bool exec_dynamic(const plan_dynamic *d)
     return ok;
 }
 
+static void exec_rows(void *program, int64_t from, int64_t n)
+{
+    ag__program_part(program, from, n);
+}
+
+static bool exec_program(const plan_step *s)
+{
+    ag__program *p = s->u.program.made;
+    const plan_kernel *k = s->u.program.product;
+    if (!k) {
+        ag__program_run(p);
+        return true;
+    }
+    ag__program_bind(p);
+    return ag__product(&k->call, k->out[0], &(ag__product_end){ exec_rows, p });
+}
+
 static bool exec_branch(ag__plan *p, const plan_branch *b)
 {
     const ag_dtype dtype = (ag_dtype)b->index->dtype;
@@ -74,8 +92,8 @@ static bool exec_branch(ag__plan *p, const plan_branch *b)
 
 bool ag__exec_block(ag__plan *p, const plan_block *block)
 {
-    const plan_step *const end = block->steps + block->n;
-    for (const plan_step *s = block->steps; s < end; s++) {
+    const plan_step *s = block->steps;
+    for (int left = block->n; left; left--, s++) {
         bool ok = true;
         switch (s->kind) {
         case PLAN_ONE: s->u.one.loop(1, s->u.one.data, s->u.one.p, s->u.one.q); break;
@@ -85,7 +103,7 @@ bool ag__exec_block(ag__plan *p, const plan_block *block)
         case PLAN_KERNEL:
             ok = s->u.kernel->call.op->kernel(&s->u.kernel->call, s->u.kernel->out);
             break;
-        case PLAN_PROGRAM: ag__program_run(s->u.program.made); break;
+        case PLAN_PROGRAM: ok = exec_program(s); break;
         case PLAN_DYNAMIC: ok = exec_dynamic(s->u.dynamic); break;
         case PLAN_SWAP: {
             ag__storage *a = s->u.swap->carry, *b = s->u.swap->next;

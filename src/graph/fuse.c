@@ -5,9 +5,13 @@
  * A group is found in the order of the instructions. It runs where its last member stands, so what
  * stands between its members runs before it, and must need none of their results: the first
  * instruction that needs one and cannot be a member ends the group. Operands live until then.
+ *
+ * A group without reductions may be the end of a product: each thread takes the rows that it has
+ * just multiplied through the program, while they are in its cache.
  */
 #include <string.h>
 
+#include "../ops/matmul.h"
 #include "../ops/pointwise.h"
 #include "../ops/reduce.h"
 #include "plan_parts.h"
@@ -109,6 +113,61 @@ static bool fuse_ends(const fuse_group *g, const ag__inst *i)
            g->reductions < AG_PROGRAM_REDUCTIONS && (!g->reduced || g->reduced == reduced);
 }
 
+/* ---- the end of a product ---- */
+
+/* A product that is computed where it is wanted. */
+static bool fuse_multiplies(const plan_build *b, const ag__inst *i)
+{
+    const int dtype = b->r->values[i->out].dtype;
+    return ag__is_product(i->op) && (dtype == AG_F32 || dtype == AG_F64) && fuse_knows(b, i);
+}
+
+/* Nobody but members reads the result of instruction p before the group runs. */
+static bool fuse_alone(const fuse_group *g, int32_t p)
+{
+    const ag__region *r = g->b->r;
+    for (int32_t m = p + 1; m < g->last; m++) {
+        const ag__inst *i = &r->insts[m];
+        if (!g->b->s.needed[m] || (m >= g->first && g->member[m - g->first]))
+            continue;
+        for (int j = 0; j < i->n_in + i->n_after; j++)
+            if ((j < i->n_in ? i->in[j] : i->after[j - i->n_in]) == r->insts[p].out)
+                return false;
+    }
+    return true;
+}
+
+/* A value of the group is written over an argument, which is done at once where nothing can fail
+ * (plan_over.c). */
+static bool fuse_updates(const fuse_group *g)
+{
+    const ag__region *r = g->b->r;
+    for (int j = 0; j < r->n_outs && r == &g->b->p->g->main; j++)
+        if (g->b->p->into[j] >= 0 && fuse_member(g, r->outs[j]) >= 0)
+            return true;
+    return false;
+}
+
+/* The product that the group may be the end of: the last one whose result it reads; -1: none. */
+static int32_t fuse_product(const fuse_group *g)
+{
+    const plan_build *b = g->b;
+    int32_t found = -1;
+    if (g->reductions)
+        return -1;
+    for (int32_t m = g->first; m <= g->last; m++)
+        for (int j = 0; j < b->r->insts[m].n_in && g->member[m - g->first]; j++) {
+            const int32_t v = b->r->insts[m].in[j], p = v < 0 ? -1 : b->r->values[v].inst;
+            if (p > found && g->last - p < FUSE_WINDOW && !b->group[p] &&
+                fuse_multiplies(b, &b->r->insts[p]) && ag__same_shape(fuse_shape(b, v), g->shape) &&
+                fuse_alone(g, p))
+                found = p;
+        }
+    return found >= 0 && !fuse_updates(g) ? found : -1;
+}
+
+/* ---- groups ---- */
+
 /* The group that begins with instruction k, and where each member's group runs. */
 static void fuse_find(plan_build *b, int32_t k)
 {
@@ -133,9 +192,12 @@ static void fuse_find(plan_build *b, int32_t k)
         g.reductions += ends;
         g.reduced = ends ? fuse_reduced(b, i) : g.reduced;
     }
-    for (int32_t m = k; m <= g.last && g.steps + g.reductions > 1; m++)
+    const int32_t product = fuse_product(&g);
+    for (int32_t m = k; m <= g.last && (product >= 0 || g.steps + g.reductions > 1); m++)
         if (g.member[m - k])
             b->group[m] = g.last;
+    if (product >= 0)
+        b->group[product] = g.last;
 }
 
 /* What a group reads is there until it runs, and so is what that is a view of. */
@@ -165,7 +227,8 @@ void ag__fuse(plan_build *b)
 /* A program in the making. */
 typedef struct {
     plan_build *b;
-    int32_t last; /* member */
+    int32_t last;    /* member */
+    int32_t product; /* -1: none */
     ag__program_text *text;
     ag_tensor **inputs;
     ag__program_step *steps;
@@ -178,7 +241,7 @@ typedef struct {
 static bool fuse_inside(const fuse_text *t, int32_t v)
 {
     const int32_t by = t->b->r->values[v].inst;
-    return by >= 0 && t->b->group[by] == t->last;
+    return by >= 0 && by != t->product && t->b->group[by] == t->last;
 }
 
 /* The number of value v in the text, after all inputs are known. */
@@ -234,13 +297,23 @@ static void fuse_step(fuse_text *t, const ag__inst *i)
     t->steps[t->text->n_steps++] = step;
 }
 
+/* An operand of the product lies at this place. */
+static bool fuse_multiplied(const fuse_text *t, int32_t place)
+{
+    const ag__inst *i = t->product < 0 ? NULL : &t->b->r->insts[t->product];
+    for (int j = 0; i && j < i->n_in; j++)
+        if (t->b->values[i->in[j]].place == place)
+            return true;
+    return false;
+}
+
 /* Input k may be written over by a value of this dtype: all that lies there is read element by
  * element. */
 static bool fuse_over(const fuse_text *t, int k, const ag__value *v)
 {
     const plan_value *x = &t->b->values[t->given[k]];
-    if (t->taken[k] || !ag__plan_ends(t->b, t->given[k], t->last) || x->t->dtype != v->dtype ||
-        !ag__same_shape(ag__sizes(x->t), ag__value_shape(v)))
+    if (t->taken[k] || !ag__plan_ends(t->b, t->given[k], t->last) || fuse_multiplied(t, x->place) ||
+        x->t->dtype != v->dtype || !ag__same_shape(ag__sizes(x->t), ag__value_shape(v)))
         return false;
     for (int m = 0; m < t->text->n_inputs; m++) {
         const plan_value *y = &t->b->values[t->given[m]];
@@ -270,26 +343,37 @@ static bool fuse_output(fuse_text *t, int32_t v, int which)
     return true;
 }
 
-static bool fuse_fill(fuse_text *t)
+/* The inputs, which are there before the program; those that the product reads are not among them. */
+static void fuse_inputs(fuse_text *t, int32_t first)
 {
     const ag__region *r = t->b->r;
-    const int32_t first = t->last < FUSE_WINDOW ? 0 : t->last - FUSE_WINDOW;
     for (int32_t m = first; m <= t->last; m++)
-        for (int j = 0; j < r->insts[m].n_in && t->b->group[m] == t->last; j++)
+        for (int j = 0; j < r->insts[m].n_in && t->b->group[m] == t->last && m != t->product; j++)
             fuse_input(t, r->insts[m].in[j]);
+}
+
+static void fuse_steps(fuse_text *t, int32_t first)
+{
     for (int32_t m = first; m <= t->last; m++) {
-        const ag__inst *i = &r->insts[m];
+        const ag__inst *i = &t->b->r->insts[m];
         if (t->b->group[m] != t->last)
             continue;
         t->b->p->n_nodes++;
+        if (m == t->product)
+            continue;
         if (fuse_reducer(i->op) < 0)
             fuse_step(t, i);
         else
             t->text->reduced = fuse_reduced(t->b, i);
     }
+}
+
+static bool fuse_outputs(fuse_text *t, int32_t first)
+{
+    const ag__region *r = t->b->r;
     for (int32_t m = first; m <= t->last; m++) {
         const int32_t v = r->insts[m].out;
-        if (t->b->group[m] != t->last)
+        if (t->b->group[m] != t->last || m == t->product)
             continue;
         const int which = fuse_reducer(r->insts[m].op);
         if (which >= 0 ? !fuse_output(t, v, which)
@@ -299,11 +383,27 @@ static bool fuse_fill(fuse_text *t)
     return true;
 }
 
+static bool fuse_fill(fuse_text *t, plan_step *s)
+{
+    const int32_t first = t->last < FUSE_WINDOW ? 0 : t->last - FUSE_WINDOW;
+    for (int32_t m = first; m <= t->last; m++)
+        if (t->b->group[m] == t->last && ag__is_product(t->b->r->insts[m].op))
+            t->product = m;
+    if (t->product >= 0) {
+        s->u.program.product = ag__plan_kernel(t->b, t->product);
+        if (!s->u.program.product)
+            return false;
+    }
+    fuse_inputs(t, first);
+    fuse_steps(t, first);
+    return fuse_outputs(t, first);
+}
+
 bool ag__fuse_step(plan_build *b, int32_t k)
 {
     ag__plan *p = b->p;
     plan_step *s = ag__plan_step(p, b->block, PLAN_PROGRAM);
-    fuse_text t = { .b = b, .last = k };
+    fuse_text t = { .b = b, .last = k, .product = -1 };
     t.text = s ? ag__graph_alloc(p->g, sizeof *t.text) : NULL;
     t.inputs = t.text ? ag__graph_alloc(p->g, FUSE_INPUTS * sizeof *t.inputs) : NULL;
     t.steps = t.inputs ? ag__graph_alloc(p->g, FUSE_STEPS * sizeof *t.steps) : NULL;
@@ -315,7 +415,7 @@ bool ag__fuse_step(plan_build *b, int32_t k)
     t.text->inputs = t.inputs;
     t.text->steps = t.steps;
     t.text->outputs = t.outputs;
-    if (!fuse_fill(&t))
+    if (!fuse_fill(&t, s))
         return false;
     t.text->shape = fuse_shape(b, t.made[0]);
     return true;

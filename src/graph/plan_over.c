@@ -5,6 +5,7 @@
  * from there on can fail: so the updates at the end of a training step take no memory and no
  * copies.
  */
+#include "../ops/matmul.h"
 #include "../ops/pointwise.h"
 #include "plan_parts.h"
 
@@ -19,8 +20,8 @@ static bool over_succeeds(const plan_build *b, int32_t k)
     for (int j = 0; j < i->n_in; j++)
         if (i->in[j] >= 0 && !ag__plan_knows(&b->r->values[i->in[j]]))
             return false;
-    return b->group[k] || i->op == &ag__op_constant || ag__plan_shares(i->op) ||
-           i->op == ag__ops[AG_OP_to] || i->op == ag__ops[AG_OP_clone] ||
+    return (b->group[k] && !ag__is_product(i->op)) || i->op == &ag__op_constant ||
+           ag__plan_shares(i->op) || i->op == ag__ops[AG_OP_to] || i->op == ag__ops[AG_OP_clone] ||
            (i->op->pointwise && !divides);
 }
 

@@ -52,7 +52,7 @@ typedef enum {
     PLAN_MOVE,    /* bytes from here to there */
     PLAN_COPY,    /* of a tensor into another */
     PLAN_KERNEL,  /* of a row */
-    PLAN_PROGRAM, /* several pointwise rows */
+    PLAN_PROGRAM, /* several pointwise rows, perhaps at the end of a product */
     PLAN_DYNAMIC, /* a row whose sizes are known when it runs */
     PLAN_SWAP,    /* of what two storages have for data */
     PLAN_BRANCH,
@@ -157,6 +157,7 @@ typedef struct {
         struct {
             ag__program *made; /* when the arena is there */
             const ag__program_text *text;
+            plan_kernel *product; /* one of whose inputs this computes; NULL: none */
         } program;
         plan_dynamic *dynamic;
         plan_swap *swap; /* moves both storages' data */
@@ -271,6 +272,9 @@ bool ag__plan_unsupported(const ag__plan *p, const char *what); /* false, with t
 int32_t ag__plan_base(const plan_build *b, int32_t v);
 /* v is a whole storage in the arena that nobody needs after instruction k. */
 bool ag__plan_ends(const plan_build *b, int32_t v, int32_t k);
+/* What computes instruction k: operands, and results that have found their places. NULL when out of
+ * memory. */
+plan_kernel *ag__plan_kernel(plan_build *b, int32_t k);
 /* Makes the tensor of a result: its target, or written over `over`, or in a place of its own. */
 bool ag__plan_home(plan_build *b, int32_t v, const plan_value *over);
 static inline const plan_value *ag__plan_in(const plan_build *b, const ag__inst *i, int j)

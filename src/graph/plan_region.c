@@ -173,17 +173,15 @@ static bool plan_numbers(const ag__call *call)
     return call->op->pointwise;
 }
 
-static bool plan_compute(plan_build *b, int32_t k)
+plan_kernel *ag__plan_kernel(plan_build *b, int32_t k)
 {
     ag__plan *p = b->p;
     const ag__inst *i = &b->r->insts[k];
-    plan_step *s = ag__plan_step(p, b->block, PLAN_KERNEL);
-    plan_kernel *kernel = s ? ag__graph_alloc(p->g, sizeof *kernel) : NULL;
+    plan_kernel *kernel = ag__graph_alloc(p->g, sizeof *kernel);
     const size_t tensors = (size_t)(i->n_in + i->n_out);
     ag_tensor **in = kernel ? ag__graph_alloc(p->g, tensors * sizeof *in) : NULL;
     if (!in)
-        return false;
-    s->u.kernel = kernel;
+        return NULL;
     kernel->call = (ag__call){ i->op, p->c, in, i->n_in, i->attrs, i->n_out };
     kernel->out = in + i->n_in;
     for (int j = 0; j < i->n_in; j++) {
@@ -193,12 +191,22 @@ static bool plan_compute(plan_build *b, int32_t k)
     }
     for (int j = 0; j < i->n_out; j++) {
         if (!ag__plan_home(b, i->out + j, plan_overwritten(b, k)))
-            return false;
+            return NULL;
         kernel->out[j] = b->values[i->out + j].t;
         if (plan_numbers(&kernel->call))
             kernel->out[j]->flags |= AG_T_NUMBER;
     }
-    return plan_places(b, i, kernel);
+    return kernel;
+}
+
+static bool plan_compute(plan_build *b, int32_t k)
+{
+    plan_step *s = ag__plan_step(b->p, b->block, PLAN_KERNEL);
+    plan_kernel *kernel = s ? ag__plan_kernel(b, k) : NULL;
+    if (!kernel)
+        return false;
+    s->u.kernel = kernel;
+    return plan_places(b, &b->r->insts[k], kernel);
 }
 
 /* ---- rows whose sizes are known when they run ---- */

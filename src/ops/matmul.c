@@ -8,7 +8,7 @@
 #include "../base/parallel.h"
 #include "../kernels/gemm.h"
 #include "compose.h"
-#include "op.h"
+#include "matmul.h"
 
 #include <math.h>
 #include <string.h>
@@ -96,7 +96,9 @@ typedef struct {
     ag_dtype compute;
     const matmul_operand *a, *b;
     double alpha, beta;
+    const ag_tensor *m; /* what y is before; NULL: nothing, and beta is 0 */
     char *y;
+    const ag__product_end *end;
     char *pack;           /* scratch for each worker */
     size_t scratch;       /* bytes of each */
     int64_t rows, slices; /* rows of a block, and how many such make a matrix */
@@ -115,6 +117,21 @@ static void matmul_cut(matmul_job *job)
     job->group = group < 1 ? 1 : group < (double)job->a->n ? (int64_t)group : job->a->n;
 }
 
+/* y = m, broadcast, for rows [row, row + rows) of a matrix n wide. */
+static void matmul_begin(const matmul_job *job, int64_t row, int64_t rows, int64_t n, char *y)
+{
+    const ag_tensor *m = job->m;
+    const int64_t *size = ag__shape(m), *stride = ag__strides(m);
+    const int d = m->ndim;
+    const int64_t rs = d > 1 && size[d - 2] > 1 ? stride[d - 2] : 0;
+    const int64_t cs = d > 0 && size[d - 1] > 1 ? stride[d - 1] : 0;
+    const int64_t bytes = (int64_t)ag__itemsize(job->compute);
+    const int64_t from = (int64_t)ag__itemsize((ag_dtype)m->dtype);
+    for (int64_t i = 0; i < rows; i++)
+        ag__convert(job->compute, y + i * n * bytes, 1, (ag_dtype)m->dtype,
+                    ag__at(m) + (row + i) * rs * from, cs, n);
+}
+
 /* Rows [row, row + m) of matrix number nr. */
 static void matmul_rows(const matmul_job *job, int64_t nr, int64_t row, int64_t m, void *pack)
 {
@@ -122,7 +139,10 @@ static void matmul_rows(const matmul_job *job, int64_t nr, int64_t row, int64_t 
     const int64_t size = (int64_t)ag__itemsize(job->compute), n = b->cols, k = a->cols;
     const void *pa = a->data + (nr * a->batch + row * (a->trans ? 1 : a->ld)) * size;
     const void *pb = b->data + nr * b->batch * size;
-    char *y = job->y + (nr * a->rows + row) * n * size;
+    const int64_t at = (nr * a->rows + row) * n;
+    char *y = job->y + at * size;
+    if (job->m)
+        matmul_begin(job, row, m, n, y);
     if (job->compute == AG_F32)
         ag__gemm_f32(a->trans, b->trans, m, n, k, (float)job->alpha, pa, a->ld, pb, b->ld,
                      (float)job->beta, (float *)(void *)y, n, pack);
@@ -131,6 +151,8 @@ static void matmul_rows(const matmul_job *job, int64_t nr, int64_t row, int64_t 
                      (double *)(void *)y, n, pack);
     else
         matmul_i64(a, pa, m, b, pb, (int64_t)job->alpha, (int64_t)job->beta, (int64_t *)(void *)y);
+    if (job->end)
+        job->end->go_on(job->end->arg, at, m * n);
 }
 
 static void matmul_block(void *arg, int64_t block, int worker)
@@ -143,29 +165,16 @@ static void matmul_block(void *arg, int64_t block, int worker)
         matmul_rows(job, nr, row, m, pack);
 }
 
-/* y = beta y, for products without terms; beta = 0 does not read it. */
-static void matmul_scale(ag_tensor *y, double beta)
-{
-    const ag_dtype d = (ag_dtype)y->dtype;
-    if (beta == 0)
-        memset(ag__at(y), 0, (size_t)y->numel * ag__itemsize(d));
-    for (int64_t i = 0; beta != 0 && i < y->numel; i++)
-        ag__store(d, ag__at(y), i, beta * ag__load(d, ag__at(y), i));
-}
-
-/* y = beta y + alpha a b; y is contiguous and its old value unread when beta is 0. */
+/* y = beta m + alpha a b; y is contiguous. */
 static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_operand *b,
-                            double alpha, double beta)
+                            matmul_job job)
 {
     if (y->numel == 0)
         return true;
-    if (a->cols == 0) {
-        matmul_scale(y, beta);
-        return true;
-    }
-    matmul_job job = {
-        .compute = (ag_dtype)y->dtype, .a = a, .b = b, .alpha = alpha, .beta = beta, .y = ag__at(y)
-    };
+    job.compute = (ag_dtype)y->dtype;
+    job.a = a;
+    job.b = b;
+    job.y = ag__at(y);
     matmul_cut(&job);
     if (job.compute != AG_I64)
         job.scratch = ag__gemm_scratch(ag__itemsize(job.compute), job.rows, b->cols, a->cols);
@@ -181,20 +190,22 @@ static bool matmul_multiply(ag_tensor *y, const matmul_operand *a, const matmul_
     return true;
 }
 
-/* out = beta m + alpha a b; m may be NULL. */
-static bool matmul_run(ag_tensor *out, ag_tensor *m, ag_tensor *a, ag_tensor *b, double alpha,
-                       double beta)
+/* out = beta m + alpha a b, with what `job` says of m, alpha and beta; then its end. */
+static bool matmul_run(ag_tensor *out, ag_tensor *a, ag_tensor *b, matmul_job job)
 {
     const ag_dtype d = (ag_dtype)out->dtype;
     const ag_dtype compute = d == AG_F64 ? AG_F64 : ag__is_float(d) ? AG_F32 : AG_I64;
+    const ag__product_end *end = job.end;
     ag_tensor *y = ag__computed_in(out, compute);
     matmul_operand oa = { 0 }, ob = { 0 };
-    bool ok = y && matmul_prepare(&oa, a, compute, true) && matmul_prepare(&ob, b, compute, false);
-    if (ok && m)
-        ag__copy_data(y, m);
-    ok = ok && matmul_multiply(y, &oa, &ob, alpha, m ? beta : 0);
-    if (ok && y != out)
+    job.end = y == out ? end : NULL;
+    bool ok = y && matmul_prepare(&oa, a, compute, true) &&
+              matmul_prepare(&ob, b, compute, false) && matmul_multiply(y, &oa, &ob, job);
+    if (ok && y != out) {
         ag__copy_data(out, y);
+        if (end)
+            end->go_on(end->arg, 0, out->numel);
+    }
     ag__tensor_unref(oa.copy);
     ag__tensor_unref(ob.copy);
     ag__tensor_unref(y);
@@ -203,7 +214,24 @@ static bool matmul_run(ag_tensor *out, ag_tensor *m, ag_tensor *a, ag_tensor *b,
 
 static bool matmul_kernel(const ag__call *call, ag_tensor *const *out)
 {
-    return matmul_run(out[0], NULL, call->in[0], call->in[1], 1, 0);
+    return matmul_run(out[0], call->in[0], call->in[1], (matmul_job){ .alpha = 1 });
+}
+
+bool ag__is_product(const ag__op *op)
+{
+    return op == &ag__op_mm || op == &ag__op_bmm || op == &ag__op_addmm;
+}
+
+bool ag__product(const ag__call *call, ag_tensor *out, const ag__product_end *end)
+{
+    const int first = call->n_in - 2;
+    matmul_job job = { .alpha = 1, .end = end };
+    if (first) { /* addmm */
+        job.alpha = call->attrs->q;
+        job.beta = call->attrs->p;
+        job.m = job.beta == 0 ? NULL : call->in[0];
+    }
+    return matmul_run(out, call->in[first], call->in[first + 1], job);
 }
 
 /* ---- checks ---- */
@@ -475,8 +503,7 @@ static bool addmm_infer(const ag__call *call, ag__geometry *out)
 
 static bool addmm_kernel(const ag__call *call, ag_tensor *const *out)
 {
-    return matmul_run(out[0], call->in[0], call->in[1], call->in[2], call->attrs->q,
-                      call->attrs->p);
+    return ag__product(call, out[0], NULL);
 }
 
 static unsigned addmm_needs(unsigned wanted)

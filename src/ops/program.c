@@ -280,7 +280,7 @@ static void program_fill(ag__program *p, const program_maker *m)
     for (int k = 0; k < p->n_places && p->total == 1; k++)
         p->one[k] = (char *)&p->one_data[k];
     if (p->total == 1)
-        ag__program_bind(p);
+        ag__program_bind_one(p);
 }
 
 /* ---- sizes ---- */

@@ -62,6 +62,10 @@ typedef struct {
 typedef struct ag__program ag__program;
 ag__program *ag__program_new(ag_context *c, const ag__program_text *text);
 void ag__program_run(ag__program *p);
+/* Elements [from, from + n) alone, of a program without reductions, for more than one element;
+ * several threads may take one part each, after one call that looks where the data lie. */
+void ag__program_bind(ag__program *p);
+void ag__program_part(const ag__program *p, int64_t from, int64_t n);
 void ag__program_free(ag__program *p); /* NULL is fine */
 
 #endif

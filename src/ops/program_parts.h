@@ -95,7 +95,7 @@ void ag__program_begin(program_tiles *t, int64_t from, int64_t n);
 void ag__program_tile(program_tiles *t, int64_t done, int64_t m);
 
 /* Finds the data of all codes from the places, for programs of one element. */
-void ag__program_bind(ag__program *p);
+void ag__program_bind_one(ag__program *p);
 
 /* What a block of elements gives to reductions, and the results of one from all blocks. */
 void ag__program_lines(program_tiles *t, int64_t block);

@@ -59,25 +59,31 @@ void ag__program_tile(program_tiles *t, int64_t done, int64_t m)
 
 /* ---- a run ---- */
 
+void ag__program_part(const ag__program *p, int64_t from, int64_t n)
+{
+    const int64_t end = from + n;
+    program_tiles t;
+    t.p = p;
+    ag__program_begin(&t, from, n);
+    for (; from < end; from += p->tile)
+        ag__program_tile(&t, from, program_least(p->tile, end - from));
+}
+
 static void program_block(void *arg, int64_t block, int worker)
 {
     const ag__program *p = arg;
-    program_tiles t;
     (void)worker;
+    if (!p->n_reductions) {
+        const int64_t from = block * p->part;
+        ag__program_part(p, from, program_least(p->part, p->total - from));
+        return;
+    }
+    program_tiles t;
     t.p = p;
-    if (p->n_reductions && p->by_columns) {
+    if (p->by_columns)
         ag__program_columns(&t, block);
-        return;
-    }
-    if (p->n_reductions) {
+    else
         ag__program_lines(&t, block);
-        return;
-    }
-    int64_t from = block * p->part;
-    const int64_t end = program_least(from + p->part, p->total);
-    ag__program_begin(&t, from, end - from);
-    for (; from < end; from += p->tile)
-        ag__program_tile(&t, from, program_least(p->tile, end - from));
 }
 
 static void program_convert(const ag__program *p, const program_reduction *r)
@@ -112,7 +118,7 @@ static void program_none(const ag__program *p)
 
 /* ---- one element ---- */
 
-void ag__program_bind(ag__program *p)
+void ag__program_bind_one(ag__program *p)
 {
     for (int i = 0; i < p->n_codes; i++) {
         const program_code *s = &p->codes[i];
@@ -147,7 +153,7 @@ static bool program_follow(ag__program *p)
 static void program_one(ag__program *p)
 {
     if (program_follow(p))
-        ag__program_bind(p);
+        ag__program_bind_one(p);
     for (int i = 0; i < p->n_codes; i++) {
         const program_code *s = &p->codes[i];
         if (s->loop)
@@ -160,6 +166,14 @@ static void program_one(ag__program *p)
         r->reducers->reduce[r->which](p->one[r->place], r->results, (ag__lanes){ 1, 1, 1, 1, 1 });
         program_convert(p, r);
     }
+}
+
+void ag__program_bind(ag__program *p)
+{
+    for (int k = 0; k < p->operands.n; k++)
+        p->operands.at[k].data = ag__at(p->inputs[k]);
+    for (int k = 0; k < p->n_writes; k++)
+        p->writes[k].data = ag__at(p->writes[k].to);
 }
 
 void ag__program_run(ag__program *p)
@@ -176,10 +190,7 @@ void ag__program_run(ag__program *p)
         program_none(p);
         return;
     }
-    for (int k = 0; k < p->operands.n; k++)
-        p->operands.at[k].data = ag__at(p->inputs[k]);
-    for (int k = 0; k < p->n_writes; k++)
-        p->writes[k].data = ag__at(p->writes[k].to);
+    ag__program_bind(p);
     if (p->blocks == 1)
         program_block(p, 0, 0);
     else
