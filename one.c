@@ -109,6 +109,8 @@
 #include "src/graph/names.c"
 #include "src/graph/optimize.c"
 #include "src/graph/parse.c"
+#include "src/graph/parse_inst.c"
+#include "src/graph/parse_words.c"
 #include "src/graph/pass_algebra.c"
 #include "src/graph/pass_cse.c"
 #include "src/graph/pass_fold.c"
