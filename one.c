@@ -92,6 +92,7 @@
 #include "src/graph/build.c"
 #include "src/graph/choice.c"
 #include "src/graph/compile.c"
+#include "src/graph/compiled.c"
 #include "src/graph/copy.c"
 #include "src/graph/cut.c"
 #include "src/graph/depend.c"
