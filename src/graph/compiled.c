@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "compiled.h"
-#include "flow.h"
 
 struct ag__compiled {
     int64_t refs;

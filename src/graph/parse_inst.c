@@ -283,9 +283,11 @@ static bool draft_compare(const ag__reader *r, const draft_inst *d, const ag__ge
                            d->line, ag__graph_row_name(d->like.op), ag__graph_dtype(out[j].dtype),
                            ag__shape_string(&a, x), ag__graph_dtype(said->type.dtype),
                            ag__shape_string(&b, y));
-        if (said->number && !d->like.tensor)
-            return ag_fail(r->c, AG_ERR_FORMAT, "%s: line %d: only a constant is a number", r->who,
-                           d->line);
+        if (said->number && !ag__inst_gives_number(d->r, &d->like))
+            return ag_fail(
+                r->c, AG_ERR_FORMAT,
+                "%s: line %d: only a constant is a number, or what is computed from numbers",
+                r->who, d->line);
     }
     return true;
 }
