@@ -1,4 +1,4 @@
-/* Sizes that were not known when a graph was recorded: what must wait for them, and what is refused. */
+/* Sizes that were not known when a graph was recorded: what waits for them, and what is refused. */
 #include "graphs.h"
 
 /* The gradient of a part goes by the sizes of this run. */
