@@ -173,6 +173,23 @@ static void t_numbers_stay_numbers(ag_context *c)
     check_runs(g, h, FEEDS({ "x", v }), FETCHES("y"));
 }
 
+/* So what is computed from them alone is one, and loads as what it was saved as. */
+static void t_numbers_of_numbers(ag_context *c)
+{
+    static const char text[] = "autograd graph 1\n"
+                               "%0 = constant f64[]! data=[0.5]\n"
+                               "%1 = mul f64[]! \"y\" %0 %0\n"
+                               "%2 = placeholder f32[2]\n"
+                               "%3 = mul f32[2] %1 %2\n";
+    const char *path = harness_path("numbers");
+    files_write(path, text, sizeof text - 1);
+    ag_graph *g = files_load(c, path);
+    CHECK(g);
+    ag_tensor *y = ag_graph_find(g, "y");
+    CHECK(y && ag_neg(y));
+    files_again(c, g);
+}
+
 /* ---- names ---- */
 
 static void t_names_are_data(ag_context *c)
@@ -291,8 +308,8 @@ int main(int argc, char **argv)
     return RUN(TEST(t_loops_and_branches), TEST(t_derivatives), TEST(t_variables_and_order),
                TEST(t_random_draws_stay_in_the_graph), TEST(t_every_dtype),
                TEST(t_every_bit_of_a_float), TEST(t_attributes), TEST(t_numbers_stay_numbers),
-               TEST(t_names_are_data), TEST(t_long_names), TEST(t_a_loaded_graph_goes_on),
-               TEST(t_finalised_graphs_stay_so), TEST(t_only_what_is_there),
-               TEST(t_another_context_loads_it), TEST(t_a_file_is_replaced_as_a_whole),
-               TEST(t_files_that_cannot_be_written));
+               TEST(t_numbers_of_numbers), TEST(t_names_are_data), TEST(t_long_names),
+               TEST(t_a_loaded_graph_goes_on), TEST(t_finalised_graphs_stay_so),
+               TEST(t_only_what_is_there), TEST(t_another_context_loads_it),
+               TEST(t_a_file_is_replaced_as_a_whole), TEST(t_files_that_cannot_be_written));
 }

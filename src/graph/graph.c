@@ -182,9 +182,7 @@ static bool graph_copy_lists(ag_graph *g, ag__inst *i, const ag__inst *like)
     return i->in && i->after && i->regions && i->attrs;
 }
 
-/* Whether results take their dtype from what stands beside them: numbers do, and what is
- * computed from numbers alone. */
-static bool graph_gives_number(const ag__region *r, const ag__inst *like)
+bool ag__inst_gives_number(const ag__region *r, const ag__inst *like)
 {
     if (like->tensor)
         return like->tensor->flags & AG_T_NUMBER;
@@ -208,7 +206,7 @@ ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry
     bool ok = graph_copy_lists(g, i, like);
     for (int j = 0; j < like->n_out && ok; j++) {
         const int32_t v = ag__region_value(r, out[j].dtype, (ag_ints){ out[j].shape, out[j].ndim },
-                                           graph_gives_number(r, like));
+                                           ag__inst_gives_number(r, like));
         ok = v >= 0;
         if (ok)
             r->values[v].inst = r->n_insts;

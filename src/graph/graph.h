@@ -122,6 +122,9 @@ ag__inst *ag__region_add(ag__region *r, const ag__inst *like, const ag__geometry
 /* Some instruction in it, however deep, draws random numbers. */
 bool ag__region_draws(const ag__region *r);
 bool ag__inst_draws(const ag__inst *i);
+/* Its results take their dtype from what stands beside them: numbers do, and what is computed from
+ * numbers alone. */
+bool ag__inst_gives_number(const ag__region *r, const ag__inst *like);
 bool ag__region_set_outs(ag__region *r, const int32_t *outs, int n);
 /* To undo what was added since the mark. */
 typedef struct {
