@@ -48,6 +48,39 @@ static void t_feeds_that_are_missing(ag_context *c)
     }
 }
 
+/* What has no name goes by its number in the text of the graph, a feed also by its place. */
+static void t_tensors_without_names(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F32, AG_SHAPE(-1)), *h = ag_mul(x, 2),
+              *z = ag_placeholder(g, AG_F32, AG_SHAPE(-1, 3)), *y = ag_add(h, z),
+              *w = ag_variable_empty(g, AG_F32, AG_SHAPE()), *three = ag_ones(c, AG_SHAPE(3));
+    CHECK(y && w && three);
+    char *text = ag_graph_to_string(g);
+    CHECK(text);
+    const bool shown = strstr(text, "%2 = mul ") && strstr(text, "%3 = placeholder f32[-1, 3]\n") &&
+                       strstr(text, "%5 = variable f32[]\n");
+    ag_free(text);
+    CHECK(shown);
+    for (int b = 0; b < GRAPHS_BACKENDS; b++) {
+        ag_session *s = graphs_session(g, graphs_backend[b]);
+        CHECK_ERROR(FETCH(s, y, { x, three }), AG_ERR_VALUE,
+                    "You must feed a value for placeholder tensor %3 of ag_graph_to_string "
+                    "(placeholder without a name) with dtype float32 and shape [-1, 3]");
+        CHECK_ERROR(FETCH(s, y, { x, three }, { z, three }), AG_ERR_SHAPE,
+                    "ag_session_run: feed 1: Cannot feed value of shape [3] for tensor %3 of "
+                    "ag_graph_to_string (placeholder without a name), which has shape [-1, 3]");
+        CHECK_ERROR(FETCH(s, y, { h, three }, { h, three }), AG_ERR_VALUE,
+                    "tensor %2 of ag_graph_to_string (mul without a name) is fed twice");
+        CHECK_ERROR(FETCH(s, w), AG_ERR_VALUE,
+                    "Attempting to use uninitialized value %5 of ag_graph_to_string (variable "
+                    "without a name)");
+        CHECK_ERROR(ag_variable_set(s, w, three), AG_ERR_SHAPE,
+                    "ag_variable_set: Cannot feed value of shape [3] for tensor %5 of ");
+        CHECK_ERROR(ag_variable_value(s, w), AG_ERR_VALUE, "uninitialized value %5 of ");
+    }
+}
+
 static void t_feeds_of_another_dtype_or_shape(ag_context *c)
 {
     const errors_graph e = errors_open(c);
@@ -438,11 +471,12 @@ static void t_a_run_is_cancelled(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_feeds_that_are_missing), TEST(t_feeds_of_another_dtype_or_shape),
-               TEST(t_feeds_that_do_not_fit_together), TEST(t_feeds_that_are_none),
-               TEST(t_fetches_that_are_none), TEST(t_tensors_of_loops_and_branches),
-               TEST(t_sessions_that_cannot_be), TEST(t_a_closed_session),
-               TEST(t_a_session_of_another_context), TEST(t_loops_end_at_their_maximum),
-               TEST(t_loops_that_fail_on_their_way), TEST(t_loops_without_turns_divide_nothing),
-               TEST(t_scans_of_another_length), TEST(t_a_run_is_cancelled));
+    return RUN(TEST(t_feeds_that_are_missing), TEST(t_tensors_without_names),
+               TEST(t_feeds_of_another_dtype_or_shape), TEST(t_feeds_that_do_not_fit_together),
+               TEST(t_feeds_that_are_none), TEST(t_fetches_that_are_none),
+               TEST(t_tensors_of_loops_and_branches), TEST(t_sessions_that_cannot_be),
+               TEST(t_a_closed_session), TEST(t_a_session_of_another_context),
+               TEST(t_loops_end_at_their_maximum), TEST(t_loops_that_fail_on_their_way),
+               TEST(t_loops_without_turns_divide_nothing), TEST(t_scans_of_another_length),
+               TEST(t_a_run_is_cancelled));
 }
