@@ -87,7 +87,7 @@ ag_tensor *(ag_variable)(ag_graph *g, ag_tensor *initial, const ag_node_options 
 static bool build_is_variable(const char *op, const ag_tensor *var)
 {
     const ag__symbol *s = ag__is_symbolic(var) ? ag__symbol_of(var) : NULL;
-    if (s && !ag__graph_alive(op, s->graph))
+    if (s && !ag__symbol_alive(op, var))
         return false;
     const ag__region *r = s ? s->region : NULL;
     return (r && r->values[s->value].inst >= 0 &&
@@ -148,6 +148,8 @@ static bool build_numbers(ag_graph *g, const char *op, ag_tensor *const *list, i
                            "ag_%s: tensor %d is not symbolic: it holds data and is no value of the "
                            "graph",
                            op, i);
+        if (!ag__symbol_alive(op, list[i]))
+            return false;
         const ag__symbol *s = ag__symbol_of(list[i]);
         if (s->graph == g && s->region != &g->main)
             return ag_fail(g->c, AG_ERR_GRAPH, "ag_%s: tensor %d is inside a loop or branch", op,

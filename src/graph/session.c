@@ -86,6 +86,10 @@ static bool session_usable(ag_session *s)
         return ag_fail(s->c, AG_ERR_GRAPH, "Attempted to use a closed Session.");
     if (s->of->freed)
         return ag_fail(s->c, AG_ERR_GRAPH, "ag_session_run: the graph was freed");
+    if (s->of->recording) /* what it would see may be taken back */
+        return ag_fail(s->c, AG_ERR_GRAPH,
+                       "ag_session_run: a function is recorded into the graph at this moment; run "
+                       "the session when the loop, branch or derivative is there");
     return true;
 }
 
@@ -137,6 +141,8 @@ static int32_t session_value(ag_session *s, const char *what, int i, const ag_te
         ag__fail(s->c, AG_ERR_GRAPH,
                  "ag_session_run: %s %d is inside a loop or branch, and has no single value", what,
                  i);
+    else if (!ag__symbol_valid(of))
+        ag__fail(s->c, AG_ERR_GRAPH, "ag_session_run: %s %d " AG_TAKEN_BACK, what, i);
     else
         return of->value;
     return -1;

@@ -66,7 +66,9 @@ ag__region *ag__trace(const char *op, ag_graph *g, ag__region *parent, const ag_
     ag__bracket_begin(&s, c);
     c->tracing = r;
     c->inference = false;
+    g->recording++;
     const bool ok = trace_call(r, op, fn, arg, params, n, m);
+    g->recording--;
     c->inference = inference;
     c->tracing = around;
     ag__bracket_end(&s);
