@@ -32,6 +32,7 @@ typedef struct {
     ag_tensor *x, *y;      /* of the main region: a vector, a number */
     ag_tensor *made[MADE]; /* kept by the function, beyond its end */
     ag_context *c;
+    ag_session *s;
 } undo;
 
 static void undo_forget(void *user)
@@ -47,6 +48,7 @@ static undo *undo_open(ag_context *c)
     static undo u; /* a check jumps */
     u = (undo){ .g = graphs_graph(c), .c = c };
     harness_defer(undo_forget, &u);
+    u.s = graphs_session(u.g, AG_BACKEND_FUSED);
     CHECK((u.x = ag_placeholder(u.g, AG_F32, AG_SHAPE(-1))) && (u.y = ag_sum(u.x)));
     return &u;
 }
@@ -98,7 +100,20 @@ static bool undo_scan(ag_tensor *const *carry, int n, ag_tensor *const *x, int k
 }
 
 /* A call whose function fails, by its number; the function keeps what it made. */
-enum { BY_CONDITION, BY_BODY, BY_BRANCH, BY_SWITCH, BY_SCAN, BY_TANGENT, BY_ALL };
+enum {
+    BY_CONDITION,
+    BY_BODY,
+    BY_BRANCH,
+    BY_SWITCH,
+    BY_SCAN,
+    BY_TANGENT,
+    BY_COTANGENT,
+    BY_MATRIX,
+    BY_HESSIAN,
+    BY_HVP,
+    BY_VHP,
+    BY_ALL
+};
 static bool undo_fails(undo *u, int by)
 {
     static const char sentence[] = "there is no more room";
@@ -122,10 +137,21 @@ static bool undo_fails(undo *u, int by)
     else if (by == BY_SCAN)
         CHECK_REFUSED(u->g, ag_scan(undo_scan, &u->x, 1, &u->x, 1, y, y + 1, 1, .user = u),
                       AG_ERR_INDEX, sentence);
-    else
+    else if (by == BY_TANGENT)
         CHECK_REFUSED(u->g, ag_jvp(undo_build, &u->x, 1, &u->x, y, 1, y + 1, u), AG_ERR_INDEX,
                       sentence);
-    return u->made[0] && u->made[MADE - 1] && !y[0];
+    else if (by == BY_COTANGENT)
+        CHECK_REFUSED(u->g, ag_vjp(undo_build, &u->x, 1, y, 1, &u->x, y + 1, u), AG_ERR_INDEX,
+                      sentence);
+    else if (by == BY_MATRIX)
+        CHECK_REFUSED(u->g, ag_jacobian(undo_build, u->x, u), AG_ERR_INDEX, sentence);
+    else if (by == BY_HESSIAN)
+        CHECK_REFUSED(u->g, ag_hessian(undo_build, u->x, u), AG_ERR_INDEX, sentence);
+    else if (by == BY_HVP)
+        CHECK_REFUSED(u->g, ag_hvp(undo_build, u->x, u->x, y, u), AG_ERR_INDEX, sentence);
+    else
+        CHECK_REFUSED(u->g, ag_vhp(undo_build, u->x, u->x, y, u), AG_ERR_INDEX, sentence);
+    return u->made[0] && u->made[MADE - 1] && !y[0] && !y[1];
 }
 
 /* ---- tensors that are left ---- */
@@ -136,9 +162,8 @@ static void check_uses(undo *u, ag_tensor *t)
 {
     ag_tensor *one = ag_ones(u->c, AG_SHAPE()), *y = ag_sum(u->x), *d = NULL, *w = t;
     ag_tensor *both[] = { y, t };
-    ag_session *s = ag_session_new(u->g);
-    CHECK(one && y && s);
-    harness_defer(graphs_free_session, s);
+    ag_session *const s = u->s;
+    CHECK(one && y);
     CHECK_TAKEN_BACK(ag_neg(t));
     CHECK_TAKEN_BACK(ag_add(y, t));
     CHECK_TAKEN_BACK(ag_add_(t, 1));
@@ -155,7 +180,10 @@ static void check_uses(undo *u, ag_tensor *t)
     CHECK_TAKEN_BACK(ag_set_name(t, "again"));
     CHECK_TAKEN_BACK(ag_cond(ag_gt(t, 0), same, same, &u->x, 1, &d, 1));
     CHECK_TAKEN_BACK(ag_while_loop(never, undo_step, &w, 1, &d, .user = u));
-    CHECK_TAKEN_BACK(ag_jvp(same, &u->x, 1, &t, &d, 1, &d, NULL));
+    CHECK_TAKEN_BACK(ag_jvp(same, &u->y, 1, &t, &d, 1, &d, NULL));
+    CHECK_TAKEN_BACK(ag_vjp(same, &t, 1, &d, 1, NULL, &d, NULL));
+    CHECK_TAKEN_BACK(ag_vjp(same, &u->y, 1, &d, 1, &t, &d, NULL));
+    CHECK_TAKEN_BACK(ag_jacobian(same, t, NULL));
     CHECK_TAKEN_BACK(FETCH(s, t));
     CHECK_TAKEN_BACK(FETCH(s, y, { t, one }));
     CHECK_TAKEN_BACK(ag_variable_value(s, t));
@@ -191,6 +219,119 @@ static void t_numbers_that_are_used_again(ag_context *c)
     for (int b = 0; b < GRAPHS_BACKENDS; b++)
         CHECK_SAME(FETCH(graphs_session(u->g, graphs_backend[b]), y, { p, v }),
                    ag_add(ag_mul(v, v), ag_add(v, 1)));
+}
+
+/* ---- functions that are differentiated ---- */
+
+static bool two_results(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    ag_tensor **second = user; /* NULL: it is left out */
+    (void)n, (void)m;
+    out[1] = second ? *second : NULL;
+    return (out[0] = ag_square(in[0])) != NULL;
+}
+static bool says_nothing(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)m, (void)user;
+    return same(in, n, out, 1, NULL) && false;
+}
+static bool writes(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m;
+    ag_tensor *copy = ag_clone(in[0]), *target = user ? user : copy;
+    return copy && ag_add_(target, 1) && (out[0] = ag_square(ag_mul_(copy, 3))) != NULL;
+}
+static bool beside(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m;
+    return (out[0] = ag_mul(in[0], (ag_tensor *)user)) != NULL;
+}
+
+/* The function succeeds, and what follows does not. */
+static void t_derivatives_that_fail_later(ag_context *c)
+{
+    undo *u = undo_open(c);
+    ag_tensor *two = ag_ones(c, AG_SHAPE(2)), *y[2] = { NULL }, *d = NULL;
+    ag_tensor *x = ag_placeholder(u->g, AG_F32, AG_SHAPE(3));
+    CHECK(two && x);
+    CHECK_REFUSED(u->g, ag_vjp(same, &x, 1, y, 1, &two, &d, NULL), AG_ERR_SHAPE,
+                  "ag_vjp: v has invalid size: should be [3] but got [2].");
+    CHECK_REFUSED(u->g, ag_vjp(same, &x, 1, y, 1, NULL, &d, NULL), AG_ERR_VALUE,
+                  "ag_vjp: The vector v can only be None");
+    CHECK_REFUSED(u->g, ag_vjp(two_results, &x, 1, y, 2, NULL, &d, NULL), AG_ERR_VALUE,
+                  "ag_vjp: output 1 is NULL");
+    CHECK_REFUSED(u->g, ag_vjp(says_nothing, &x, 1, y, 1, &x, &d, NULL), AG_ERR_VALUE,
+                  "ag_vjp: the function failed");
+    CHECK_REFUSED(u->g, ag_vjp(NULL, &x, 1, y, 1, &x, &d, NULL), AG_ERR_VALUE, "is NULL");
+    CHECK_REFUSED(u->g, ag_jvp(same, &x, 1, &two, y, 1, &d, NULL), AG_ERR_SHAPE,
+                  "ag_jvp: v has invalid size: should be [3] but got [2].");
+    CHECK_REFUSED(u->g, ag_jvp(NULL, &x, 1, &x, y, 1, &d, NULL), AG_ERR_VALUE, "is NULL");
+    CHECK_REFUSED(u->g, ag_jacobian(same, u->x, NULL), AG_ERR_SHAPE, "must be known in a graph");
+    CHECK_REFUSED(u->g, ag_jacobian(says_nothing, x, NULL), AG_ERR_VALUE, "ag_jacobian: ");
+    CHECK_REFUSED(u->g, ag_jacobian(NULL, x, NULL), AG_ERR_VALUE, "is NULL");
+    CHECK_REFUSED(u->g, ag_hessian(same, x, NULL), AG_ERR_SHAPE, "a single element");
+    CHECK_REFUSED(u->g, ag_hessian(NULL, x, NULL), AG_ERR_VALUE, "is NULL");
+    CHECK_REFUSED(u->g, ag_hvp(NULL, x, x, NULL, NULL), AG_ERR_VALUE, "is NULL");
+    CHECK(!y[0] && !y[1] && !d);
+}
+
+/* A tensor from outside would stay written when the rest is taken back. */
+static void t_writes_of_functions(ag_context *c)
+{
+    static const char sentence[] = "cannot write into a tensor from outside";
+    undo *u = undo_open(c);
+    ag_tensor *y = NULL, *d = NULL, *one = ag_scalar(c, 1);
+    CHECK(one);
+    CHECK_REFUSED(u->g, ag_vjp(writes, &u->y, 1, &y, 1, NULL, &d, u->y), AG_ERR_UNSUPPORTED,
+                  sentence);
+    CHECK_REFUSED(u->g, ag_jacobian(writes, u->y, u->y), AG_ERR_UNSUPPORTED, sentence);
+    CHECK_REFUSED(u->g, ag_jvp(writes, &u->y, 1, NULL, &y, 1, &d, u->y), AG_ERR_UNSUPPORTED,
+                  sentence);
+    CHECK(ag_vjp(writes, &u->y, 1, &y, 1, NULL, &d, NULL)); /* its own: (3 (y + 1))^2 */
+    for (int b = 0; b < GRAPHS_BACKENDS; b++) {
+        ag_session *s = graphs_session(u->g, graphs_backend[b]);
+        CHECK_CLOSE(ag_item(FETCH(s, y, { u->y, one })), 36, 0);
+        CHECK_CLOSE(ag_item(FETCH(s, d, { u->y, one })), 36, 0);
+    }
+    CHECK(ag_add_(u->y, 1) == u->y); /* afterwards it is written as ever */
+}
+
+/* As of tensors with data: a cotangent that is NULL is zero, and so is the derivative of what depends on
+ * nothing. */
+static void t_cotangents_that_are_left_out(ag_context *c)
+{
+    undo *u = undo_open(c);
+    ag_tensor *k = ag_ones(c, AG_SHAPE(3)), *v = graphs_numbers(c, AG_F32, AG_SHAPE(3));
+    ag_tensor *all[] = { k, k }, *none[] = { NULL, NULL }, *second[] = { NULL, k };
+    ag_tensor *const *cotangents[] = { all, none, second };
+    CHECK(k && v);
+    for (int i = 0; i < 3; i++) {
+        ag_tensor *y[2], *d, *eager[2], *expected;
+        CHECK(ag_vjp(two_results, &u->x, 1, y, 2, cotangents[i], &d, &k));
+        CHECK(ag_vjp(two_results, &v, 1, eager, 2, cotangents[i], &expected, &k));
+        for (int b = 0; b < GRAPHS_BACKENDS; b++)
+            CHECK_SAME(FETCH(graphs_session(u->g, graphs_backend[b]), d, { u->x, v }), expected);
+    }
+}
+
+/* What holds data is a constant to the graph that the function reaches: there is no derivative. */
+static void t_data_into_functions_of_a_graph(ag_context *c)
+{
+    static const char sentence[] = "make the inputs values of it with ag_constant";
+    undo *u = undo_open(c);
+    ag_tensor *t = ag_ones(c, AG_SHAPE(), .requires_grad = true), *y = NULL, *d = NULL;
+    CHECK(t);
+    WATCH(t);
+    CHECK_ERROR(ag_vjp(beside, &t, 1, &y, 1, NULL, &d, u->y), AG_ERR_GRAPH, sentence);
+    CHECK_ERROR(ag_jvp(beside, &t, 1, NULL, &y, 1, &d, u->y), AG_ERR_GRAPH, sentence);
+    CHECK_ERROR(ag_jacobian(beside, t, u->y), AG_ERR_GRAPH, sentence);
+    CHECK_ERROR(ag_hessian(beside, t, u->y), AG_ERR_GRAPH, sentence);
+    CHECK(y = ag_mul(t, u->y));
+    CHECK_ERROR(ag_grad(&y, 1, &t, 1, &d), AG_ERR_GRAD, "make it a value of the graph");
+    CHECK(t = ag_constant(u->g, t));
+    CHECK(ag_vjp(beside, &t, 1, &y, 1, NULL, &d, u->y));
+    CHECK_SAME(FETCH(graphs_session(u->g, AG_BACKEND_FUSED), d, { u->y, ag_scalar(c, 5) }),
+               ag_scalar(c, 5));
 }
 
 /* ---- what else a function may have done ---- */
@@ -261,5 +402,7 @@ static void t_graphs_that_are_recorded(ag_context *c)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_tensors_of_functions_that_fail), TEST(t_numbers_that_are_used_again),
+               TEST(t_derivatives_that_fail_later), TEST(t_writes_of_functions),
+               TEST(t_cotangents_that_are_left_out), TEST(t_data_into_functions_of_a_graph),
                TEST(t_dependencies_that_are_open), TEST(t_graphs_that_are_recorded));
 }

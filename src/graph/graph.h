@@ -61,6 +61,7 @@ struct ag__region {
     int32_t *captured; /* what these stand for: values of the parent, while it is traced */
     const int32_t *outs;
     int n_values, n_insts, n_params, n_captured, n_outs;
+    int32_t n_fixed; /* values that were there before the function that is recorded: not written */
     int room_values, room_insts, room_params, room_captured;
     int32_t
         numbers[AG_NUMBERS]; /* the latest constants that are numbers; 0: none, else value + 1 */

@@ -84,10 +84,10 @@ bool ag__symbol_rebind(const char *name, ag_tensor *x, ag_tensor *y)
     ag__symbol *s = ag__symbol_of(x);
     if (v < 0)
         return false;
-    if (s->region != r)
+    if (s->region != r || s->value < r->n_fixed)
         return ag_fail(x->c, AG_ERR_UNSUPPORTED,
-                       "%s: a body or branch cannot write into a tensor from outside; return the "
-                       "new value as one of its results",
+                       "%s: a body, a branch or a function that is differentiated cannot write "
+                       "into a tensor from outside; return the new value as one of its results",
                        name);
     s->value = v;
     s->born = r->values[v].born;
