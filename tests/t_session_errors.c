@@ -210,13 +210,49 @@ static void t_tensors_of_loops_and_branches(ag_context *c)
     for (int b = 0; b < GRAPHS_BACKENDS; b++) {
         ag_session *s = graphs_session(e.g, graphs_backend[b]);
         for (int i = 0; i < 2; i++) {
-            CHECK_ERROR(FETCH(s, all[i], { z, value }), AG_ERR_GRAPH, "inside");
+            CHECK_ERROR(FETCH(s, all[i], { z, value }), AG_ERR_GRAPH,
+                        "ag_session_run: fetch 0 is inside a loop or branch, and has no single "
+                        "value; return it as one of the results");
+            CHECK_ERROR(ag_variable_value(s, all[i]), AG_ERR_GRAPH,
+                        "ag_variable_value: the variable is inside");
+            CHECK_ERROR(ag_variable_set(s, all[i], value), AG_ERR_GRAPH, "inside");
             CHECK_ERROR(FETCH(s, e.y, { e.x, e.v }, { all[i], value }), AG_ERR_GRAPH, "inside");
             CHECK_ERROR(ag_add(all[i], 1), AG_ERR_GRAPH, "inside");
             CHECK_ERROR(ag_group(&all[i], 1), AG_ERR_GRAPH, "inside");
         }
         CHECK_WORKS(e, s);
     }
+}
+
+static void t_variables_that_are_none(ag_context *c)
+{
+    const errors_graph e = errors_open(c), other = errors_open(c);
+    for (int b = 0; b < GRAPHS_BACKENDS; b++) {
+        ag_session *s = graphs_session(e.g, graphs_backend[b]);
+        CHECK_ERROR(ag_variable_value(s, e.v), AG_ERR_VALUE,
+                    "ag_variable_value: the variable is not symbolic: it holds data");
+        CHECK_ERROR(ag_variable_set(s, e.v, e.v), AG_ERR_VALUE,
+                    "ag_variable_set: the variable is not symbolic");
+        CHECK_ERROR(ag_variable_value(s, e.x), AG_ERR_VALUE,
+                    "ag_variable_value: the tensor is no variable of a graph; ag_variable makes "
+                    "one");
+        CHECK_ERROR(ag_variable_set(s, e.k, e.two), AG_ERR_VALUE, "is no variable");
+        CHECK_ERROR(ag_variable_value(s, other.w), AG_ERR_GRAPH,
+                    "ag_variable_value: the variable: Tensor is not an element of this graph.");
+        CHECK_ERROR(ag_variable_set(s, e.w, e.w), AG_ERR_VALUE,
+                    "ag_variable_set: the value for tensor 'w' is symbolic");
+        CHECK_SAME(ag_variable_value(s, e.w), e.two);
+        CHECK_WORKS(e, s);
+    }
+    ag_session *left = graphs_session(e.g, AG_BACKEND_FUSED);
+    ag_graph *g = ag_graph_new(c);
+    ag_session *s = g ? ag_session_new(g) : NULL;
+    ag_graph_free(g);
+    CHECK(s);
+    harness_defer(graphs_free_session, s);
+    CHECK_ERROR(ag_variable_value(s, e.w), AG_ERR_GRAPH, "ag_variable_value: the graph was freed");
+    CHECK_ERROR(FETCH(s, e.y), AG_ERR_GRAPH, "ag_session_run: the graph was freed");
+    CHECK_WORKS(e, left);
 }
 
 /* ---- sessions ---- */
@@ -474,9 +510,9 @@ int main(int argc, char **argv)
     return RUN(TEST(t_feeds_that_are_missing), TEST(t_tensors_without_names),
                TEST(t_feeds_of_another_dtype_or_shape), TEST(t_feeds_that_do_not_fit_together),
                TEST(t_feeds_that_are_none), TEST(t_fetches_that_are_none),
-               TEST(t_tensors_of_loops_and_branches), TEST(t_sessions_that_cannot_be),
-               TEST(t_a_closed_session), TEST(t_a_session_of_another_context),
-               TEST(t_loops_end_at_their_maximum), TEST(t_loops_that_fail_on_their_way),
-               TEST(t_loops_without_turns_divide_nothing), TEST(t_scans_of_another_length),
-               TEST(t_a_run_is_cancelled));
+               TEST(t_tensors_of_loops_and_branches), TEST(t_variables_that_are_none),
+               TEST(t_sessions_that_cannot_be), TEST(t_a_closed_session),
+               TEST(t_a_session_of_another_context), TEST(t_loops_end_at_their_maximum),
+               TEST(t_loops_that_fail_on_their_way), TEST(t_loops_without_turns_divide_nothing),
+               TEST(t_scans_of_another_length), TEST(t_a_run_is_cancelled));
 }

@@ -60,8 +60,11 @@ static ag_tensor *build_copy(ag_graph *g, const char *op, ag_tensor *value)
         return NULL;
     if (!value)
         return ag__fail(g->c, AG_ERR_VALUE, "ag_%s: the tensor is NULL", op);
-    if (!ag__has_data(op, value))
-        return NULL;
+    if (ag__is_symbolic(value))
+        return ag__fail(g->c, AG_ERR_GRAPH,
+                        "ag_%s: the tensor is symbolic, so it is a value of a graph already; give "
+                        "one that holds data",
+                        op);
     if (value->c != g->c)
         return ag__fail(g->c, AG_ERR_VALUE,
                         "ag_%s: the tensor is of another context than the graph; use ag_share", op);
@@ -92,7 +95,8 @@ static bool build_is_variable(const char *op, const ag_tensor *var)
     const ag__region *r = s ? s->region : NULL;
     return (r && r->values[s->value].inst >= 0 &&
             r->insts[r->values[s->value].inst].op == &ag__op_variable) ||
-           ag_fail(var->c, AG_ERR_VALUE, "ag_%s: the tensor is no variable of a graph", op);
+           ag_fail(var->c, AG_ERR_VALUE,
+                   "ag_%s: the tensor is no variable of a graph; ag_variable makes one", op);
 }
 
 static ag_tensor *build_assign(const char *op, ag_tensor *var, ag_tensor *value, int how)

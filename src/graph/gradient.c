@@ -19,9 +19,11 @@ static bool gradient_check_output(ag_context *c, ag_tensor *t, int i, ag_tensor 
         (g && !ag__list_check(c, "ag_grad", "grad_output", i, g)))
         return false;
     if (!ag__is_symbolic(t))
-        return ag_fail(c, AG_ERR_GRAD,
-                       "element %d of tensors does not require grad and does not have a grad_fn",
-                       i);
+        return ag_fail(
+            c, AG_ERR_GRAD,
+            "element %d of tensors does not require grad and does not have a grad_fn: it "
+            "holds data, which depend on no value of a graph",
+            i);
     const ag__type type = g ? ag__type_of(g) : (ag__type){ 0 };
     return ag__rule_output(c, i, ag__type_of(t), g ? &type : NULL);
 }

@@ -80,16 +80,17 @@ void(ag_session_stats)(ag_session *s, ag_session_statistics *stats)
         *stats = s->stats;
 }
 
-static bool session_usable(ag_session *s)
+static bool session_usable(ag_session *s, const char *op)
 {
     if (s->closed)
         return ag_fail(s->c, AG_ERR_GRAPH, "Attempted to use a closed Session.");
     if (s->of->freed)
-        return ag_fail(s->c, AG_ERR_GRAPH, "ag_session_run: the graph was freed");
+        return ag_fail(s->c, AG_ERR_GRAPH, "%s: the graph was freed", op);
     if (s->of->recording) /* what it would see may be taken back */
         return ag_fail(s->c, AG_ERR_GRAPH,
-                       "ag_session_run: a function is recorded into the graph at this moment; run "
-                       "the session when the loop, branch or derivative is there");
+                       "%s: a function is recorded into the graph at this moment; use the session "
+                       "when the loop, branch or derivative is there",
+                       op);
     return true;
 }
 
@@ -125,40 +126,54 @@ static bool session_vars(ag_session *s)
     return true;
 }
 
-/* The number of a symbolic tensor of the session's graph; -1 with an error. */
-static int32_t session_value(ag_session *s, const char *what, int i, const ag_tensor *t)
+/* Why t, number i of its kind (-1: the only one), has no number. */
+static int32_t session_no_value(ag_session *s, const char *op, const char *what, int i,
+                                const ag_tensor *t)
 {
     const ag__symbol *of = t && ag__is_symbolic(t) ? ag__symbol_of(t) : NULL;
+    char who[64];
+    if (i < 0)
+        snprintf(who, sizeof who, "%s: %s", op, what);
+    else
+        snprintf(who, sizeof who, "%s: %s %d", op, what, i);
     if (!t)
-        ag__fail(s->c, AG_ERR_VALUE, "ag_session_run: %s %d is NULL", what, i);
+        ag__fail(s->c, AG_ERR_VALUE, "%s is NULL", who);
     else if (!of)
-        ag__fail(s->c, AG_ERR_VALUE, "ag_session_run: %s %d is not symbolic: it holds data", what,
-                 i);
+        ag__fail(s->c, AG_ERR_VALUE,
+                 "%s is not symbolic: it holds data, and is no value of the session's graph", who);
     else if (of->graph != s->of)
-        ag__fail(s->c, AG_ERR_GRAPH,
-                 "ag_session_run: %s %d: Tensor is not an element of this graph.", what, i);
+        ag__fail(s->c, AG_ERR_GRAPH, "%s: Tensor is not an element of this graph.", who);
     else if (of->region != &s->of->main)
         ag__fail(s->c, AG_ERR_GRAPH,
-                 "ag_session_run: %s %d is inside a loop or branch, and has no single value", what,
-                 i);
-    else if (!ag__symbol_valid(of))
-        ag__fail(s->c, AG_ERR_GRAPH, "ag_session_run: %s %d " AG_TAKEN_BACK, what, i);
+                 "%s is inside a loop or branch, and has no single value; return it as one of the "
+                 "results",
+                 who);
     else
-        return of->value;
+        ag__fail(s->c, AG_ERR_GRAPH, "%s " AG_TAKEN_BACK, who);
     return -1;
+}
+
+/* The number of a symbolic tensor of the session's graph; -1 with an error. */
+static int32_t session_value(ag_session *s, const char *op, const char *what, int i,
+                             const ag_tensor *t)
+{
+    const ag__symbol *of = t && ag__is_symbolic(t) ? ag__symbol_of(t) : NULL;
+    const bool there = of && of->graph == s->of && of->region == &s->of->main;
+    return there && ag__symbol_valid(of) ? of->value : session_no_value(s, op, what, i, t);
 }
 
 static int32_t session_variable(ag_session *s, const char *op, const ag_tensor *var)
 {
-    if (!session_usable(s) || !session_vars(s))
+    if (!session_usable(s, op) || !session_vars(s))
         return -1;
-    const int32_t v = session_value(s, "variable", 0, var);
+    const int32_t v = session_value(s, op, "the variable", -1, var);
     const ag__region *r = &s->g->main;
     if (v < 0)
         return -1;
     if (r->values[v].inst >= 0 && r->insts[r->values[v].inst].op == &ag__op_variable)
         return v;
-    ag__fail(s->c, AG_ERR_VALUE, "%s: the tensor is no variable of a graph", op);
+    ag__fail(s->c, AG_ERR_VALUE, "%s: the tensor is no variable of a graph; ag_variable makes one",
+             op);
     return -1;
 }
 
@@ -267,7 +282,8 @@ static bool session_check_feed(ag_session *s, const session_request *q, int i)
 {
     char what[64];
     session_label label;
-    const int32_t v = session_value(s, "the tensor of feed", i, q->feeds[i].tensor);
+    const int32_t v =
+        session_value(s, "ag_session_run", "the tensor of feed", i, q->feeds[i].tensor);
     if (v < 0)
         return false;
     if (!q->feeds[i].value)
@@ -288,7 +304,7 @@ static bool session_check_feed(ag_session *s, const session_request *q, int i)
 static bool session_check(ag_session *s, const session_request *q, ag_tensor *const *fetches)
 {
     for (int i = 0; i < q->m; i++)
-        if ((q->key[i] = session_value(s, "fetch", i, fetches[i])) < 0)
+        if ((q->key[i] = session_value(s, "ag_session_run", "fetch", i, fetches[i])) < 0)
             return false;
     for (int i = 0; i < q->n; i++)
         if (!session_check_feed(s, q, i))
@@ -411,7 +427,7 @@ static bool session_run(ag_session *s, const session_request *q, ag_tensor *cons
 bool ag_session_run(ag_session *s, const ag_feed *feeds, int n, ag_tensor *const *fetches, int m,
                     ag_tensor **results)
 {
-    if (!s || !session_usable(s))
+    if (!s || !session_usable(s, "ag_session_run"))
         return false;
     ag_context *c = s->c;
     if (n < 0 || m < 0 || (n > 0 && !feeds) || (m > 0 && (!fetches || !results)))
