@@ -1,6 +1,6 @@
-/* What a call that fails takes back: all that its functions recorded, down to the text of the graph. Of what
- * they made tensors may be left, which must be refused wherever they are used, also when their numbers have
- * gone to others. */
+/* What a call that fails takes back: all that its functions recorded, down to the text of the
+ * graph. Tensors of it may be left. They are refused wherever they are used, also when their
+ * numbers have gone to others. */
 #include "graphs.h"
 
 #include <stdio.h>
@@ -296,8 +296,8 @@ static void t_writes_of_functions(ag_context *c)
     CHECK(ag_add_(u->y, 1) == u->y); /* afterwards it is written as ever */
 }
 
-/* As of tensors with data: a cotangent that is NULL is zero, and so is the derivative of what depends on
- * nothing. */
+/* As of tensors with data: a cotangent that is NULL is zero, and so is the derivative of what
+ * depends on nothing. */
 static void t_cotangents_that_are_left_out(ag_context *c)
 {
     undo *u = undo_open(c);
