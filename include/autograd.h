@@ -569,9 +569,11 @@ AG_API bool ag_scan(ag_scan_fn fn, ag_tensor *const *init, int n, ag_tensor *con
 
 /* A graph is defined once and run many times. A symbolic tensor is a value of a graph: it has a dtype
  * and a shape, with -1 for what is known only when it runs, and no data. Every operation records when one
- * of its operands is symbolic; tensors with data become constants (copies). ag_grad, ag_vjp and ag_jvp of
- * symbolic tensors give symbolic tensors: outputs have one element unless grad_outputs are given;
- * create_graph and retain_graph mean nothing. */
+ * of its operands is symbolic; tensors with data become constants (copies). ag_grad of symbolic tensors
+ * gives symbolic tensors: outputs have one element unless grad_outputs are given; create_graph and
+ * retain_graph mean nothing. Likewise ag_vjp, ag_jvp, ag_jacobian, ag_hessian, ag_hvp and ag_vhp: fn is
+ * called once, and writes into no tensor from outside. A Jacobian goes by rows, whose number must be
+ * known. What functions recorded is taken back when the call fails; tensors of it are refused then. */
 
 typedef struct ag_graph ag_graph;
 AG_API ag_graph *ag_graph_new(ag_context *c);

@@ -260,6 +260,13 @@ static void t_a_symbolic_tensor_has_no_data(ag_context *c)
     CHECK_NO_DATA(ag_retain_grad(y));
     CHECK_NO_DATA(ag_register_hook(y, keeps, NULL));
     CHECK_NO_DATA(ag_set_grad(x, t));
+    CHECK_ERROR(ag_set_grad(x, t), AG_ERR_GRAPH,
+                "ag_set_grad: the tensor is symbolic and has no "
+                "node of its own: ag_grad differentiates");
+    CHECK_ERROR(ag_grad(&t, 1, &x, 1, &y), AG_ERR_GRAD,
+                "does not have a grad_fn: it holds data, which depend on no value of a graph");
+    CHECK_ERROR(ag_sgd(&x, 1, .lr = .1), AG_ERR_GRAPH,
+                "optimizer: parameter 0 is symbolic; in a static graph a step is made of ag_grad");
     CHECK_NO_DATA(ag_share(c, x));
     CHECK_NO_DATA(ag_sgd(&x, 1, .lr = .1));
     CHECK_NO_DATA(ag_uniform_(x, 0, 1));
@@ -309,8 +316,10 @@ static void t_two_graphs_do_not_mix(ag_context *c)
     CHECK_ERROR(ag_control_dependencies_push(g, both, 2), AG_ERR_GRAPH, "graph");
     CHECK_ERROR(ag_grad(&y, 1, &z, 1, results), AG_ERR_GRAPH, sentence);
     CHECK_ERROR(ag_while_loop(is_small, doubles, both, 2, results), AG_ERR_GRAPH, sentence);
-    CHECK_ERROR(ag_constant(g, z), AG_ERR_GRAPH, "symbolic");
-    CHECK_ERROR(ag_variable(g, x), AG_ERR_GRAPH, "symbolic");
+    CHECK_ERROR(ag_constant(g, z), AG_ERR_GRAPH,
+                "ag_constant: the tensor is symbolic, so it is a value of a graph already");
+    CHECK_ERROR(ag_variable(g, x), AG_ERR_GRAPH, "ag_variable: the tensor is symbolic");
+    CHECK_ERROR(ag_assign(x, t), AG_ERR_VALUE, "ag_variable makes one");
 }
 
 static void t_two_contexts_do_not_mix(ag_context *c)

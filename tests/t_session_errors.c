@@ -48,6 +48,39 @@ static void t_feeds_that_are_missing(ag_context *c)
     }
 }
 
+/* What has no name goes by its number in the text of the graph, a feed also by its place. */
+static void t_tensors_without_names(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F32, AG_SHAPE(-1)), *h = ag_mul(x, 2),
+              *z = ag_placeholder(g, AG_F32, AG_SHAPE(-1, 3)), *y = ag_add(h, z),
+              *w = ag_variable_empty(g, AG_F32, AG_SHAPE()), *three = ag_ones(c, AG_SHAPE(3));
+    CHECK(y && w && three);
+    char *text = ag_graph_to_string(g);
+    CHECK(text);
+    const bool shown = strstr(text, "%2 = mul ") && strstr(text, "%3 = placeholder f32[-1, 3]\n") &&
+                       strstr(text, "%5 = variable f32[]\n");
+    ag_free(text);
+    CHECK(shown);
+    for (int b = 0; b < GRAPHS_BACKENDS; b++) {
+        ag_session *s = graphs_session(g, graphs_backend[b]);
+        CHECK_ERROR(FETCH(s, y, { x, three }), AG_ERR_VALUE,
+                    "You must feed a value for placeholder tensor %3 of ag_graph_to_string "
+                    "(placeholder without a name) with dtype float32 and shape [-1, 3]");
+        CHECK_ERROR(FETCH(s, y, { x, three }, { z, three }), AG_ERR_SHAPE,
+                    "ag_session_run: feed 1: Cannot feed value of shape [3] for tensor %3 of "
+                    "ag_graph_to_string (placeholder without a name), which has shape [-1, 3]");
+        CHECK_ERROR(FETCH(s, y, { h, three }, { h, three }), AG_ERR_VALUE,
+                    "tensor %2 of ag_graph_to_string (mul without a name) is fed twice");
+        CHECK_ERROR(FETCH(s, w), AG_ERR_VALUE,
+                    "Attempting to use uninitialized value %5 of ag_graph_to_string (variable "
+                    "without a name)");
+        CHECK_ERROR(ag_variable_set(s, w, three), AG_ERR_SHAPE,
+                    "ag_variable_set: Cannot feed value of shape [3] for tensor %5 of ");
+        CHECK_ERROR(ag_variable_value(s, w), AG_ERR_VALUE, "uninitialized value %5 of ");
+    }
+}
+
 static void t_feeds_of_another_dtype_or_shape(ag_context *c)
 {
     const errors_graph e = errors_open(c);
@@ -177,13 +210,49 @@ static void t_tensors_of_loops_and_branches(ag_context *c)
     for (int b = 0; b < GRAPHS_BACKENDS; b++) {
         ag_session *s = graphs_session(e.g, graphs_backend[b]);
         for (int i = 0; i < 2; i++) {
-            CHECK_ERROR(FETCH(s, all[i], { z, value }), AG_ERR_GRAPH, "inside");
+            CHECK_ERROR(FETCH(s, all[i], { z, value }), AG_ERR_GRAPH,
+                        "ag_session_run: fetch 0 is inside a loop or branch, and has no single "
+                        "value; return it as one of the results");
+            CHECK_ERROR(ag_variable_value(s, all[i]), AG_ERR_GRAPH,
+                        "ag_variable_value: the variable is inside");
+            CHECK_ERROR(ag_variable_set(s, all[i], value), AG_ERR_GRAPH, "inside");
             CHECK_ERROR(FETCH(s, e.y, { e.x, e.v }, { all[i], value }), AG_ERR_GRAPH, "inside");
             CHECK_ERROR(ag_add(all[i], 1), AG_ERR_GRAPH, "inside");
             CHECK_ERROR(ag_group(&all[i], 1), AG_ERR_GRAPH, "inside");
         }
         CHECK_WORKS(e, s);
     }
+}
+
+static void t_variables_that_are_none(ag_context *c)
+{
+    const errors_graph e = errors_open(c), other = errors_open(c);
+    for (int b = 0; b < GRAPHS_BACKENDS; b++) {
+        ag_session *s = graphs_session(e.g, graphs_backend[b]);
+        CHECK_ERROR(ag_variable_value(s, e.v), AG_ERR_VALUE,
+                    "ag_variable_value: the variable is not symbolic: it holds data");
+        CHECK_ERROR(ag_variable_set(s, e.v, e.v), AG_ERR_VALUE,
+                    "ag_variable_set: the variable is not symbolic");
+        CHECK_ERROR(ag_variable_value(s, e.x), AG_ERR_VALUE,
+                    "ag_variable_value: the tensor is no variable of a graph; ag_variable makes "
+                    "one");
+        CHECK_ERROR(ag_variable_set(s, e.k, e.two), AG_ERR_VALUE, "is no variable");
+        CHECK_ERROR(ag_variable_value(s, other.w), AG_ERR_GRAPH,
+                    "ag_variable_value: the variable: Tensor is not an element of this graph.");
+        CHECK_ERROR(ag_variable_set(s, e.w, e.w), AG_ERR_VALUE,
+                    "ag_variable_set: the value for tensor 'w' is symbolic");
+        CHECK_SAME(ag_variable_value(s, e.w), e.two);
+        CHECK_WORKS(e, s);
+    }
+    ag_session *left = graphs_session(e.g, AG_BACKEND_FUSED);
+    ag_graph *g = ag_graph_new(c);
+    ag_session *s = g ? ag_session_new(g) : NULL;
+    ag_graph_free(g);
+    CHECK(s);
+    harness_defer(graphs_free_session, s);
+    CHECK_ERROR(ag_variable_value(s, e.w), AG_ERR_GRAPH, "ag_variable_value: the graph was freed");
+    CHECK_ERROR(FETCH(s, e.y), AG_ERR_GRAPH, "ag_session_run: the graph was freed");
+    CHECK_WORKS(e, left);
 }
 
 /* ---- sessions ---- */
@@ -438,9 +507,10 @@ static void t_a_run_is_cancelled(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_feeds_that_are_missing), TEST(t_feeds_of_another_dtype_or_shape),
-               TEST(t_feeds_that_do_not_fit_together), TEST(t_feeds_that_are_none),
-               TEST(t_fetches_that_are_none), TEST(t_tensors_of_loops_and_branches),
+    return RUN(TEST(t_feeds_that_are_missing), TEST(t_tensors_without_names),
+               TEST(t_feeds_of_another_dtype_or_shape), TEST(t_feeds_that_do_not_fit_together),
+               TEST(t_feeds_that_are_none), TEST(t_fetches_that_are_none),
+               TEST(t_tensors_of_loops_and_branches), TEST(t_variables_that_are_none),
                TEST(t_sessions_that_cannot_be), TEST(t_a_closed_session),
                TEST(t_a_session_of_another_context), TEST(t_loops_end_at_their_maximum),
                TEST(t_loops_that_fail_on_their_way), TEST(t_loops_without_turns_divide_nothing),

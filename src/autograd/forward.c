@@ -342,8 +342,13 @@ bool ag_jvp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor *const *tangents, a
             int m, ag_tensor **tangents_out, void *user)
 {
     ag__trial trial;
-    if (ag__any_recorded(in, n))
-        return ag__jvp_record(fn, in, n, tangents, out, m, tangents_out, user);
+    if (ag__any_recorded(in, n)) {
+        const ag__trial about = { .c = ag__trial_check("ag_jvp", fn, in, n, m),
+                                  .name = "ag_jvp",
+                                  .n = n };
+        return about.c && forward_check(&about, in, tangents) &&
+               ag__jvp_record(fn, in, n, tangents, out, m, tangents_out, user);
+    }
     if (!ag__trial_begin(&trial, "ag_jvp", fn, in, n, m, m))
         return false;
     const size_t bytes = (size_t)n * sizeof(ag_tensor *);

@@ -2,6 +2,7 @@
  * Matrices of derivatives, and products with them, from ag_vjp and ag_jvp: a Jacobian is as many
  * products as it has rows, or in forward mode columns; a Hessian is the Jacobian of the gradient.
  */
+#include "backward.h"
 #include "trial.h"
 
 #include "../ops/compose.h"
@@ -66,13 +67,14 @@ static ag_tensor *jacobian_push(ag_fn fn, ag_tensor *x, void *user)
     return whole ? ag_reshape(whole, jacobian_shape(y, x, dims)) : NULL;
 }
 
-static bool jacobian_check(const char *name, const ag_tensor *x)
+static bool jacobian_check(const char *name, ag_fn fn, ag_tensor *x)
 {
-    return x && (ag__is_float((ag_dtype)x->dtype) ||
-                 ag_fail(x->c, AG_ERR_DTYPE,
-                         "%s: x has dtype %s; derivatives are with respect to "
-                         "floating point numbers",
-                         name, ag_dtype_name((ag_dtype)x->dtype)));
+    return x && ag__trial_check(name, fn, &x, 1, 1) &&
+           (ag__is_float((ag_dtype)x->dtype) ||
+            ag_fail(x->c, AG_ERR_DTYPE,
+                    "%s: x has dtype %s; derivatives are with respect to "
+                    "floating point numbers",
+                    name, ag_dtype_name((ag_dtype)x->dtype)));
 }
 
 /* The sizes of y, which are known, and of x, of which [n, x's sizes] are those of rows. */
@@ -86,32 +88,43 @@ static ag_tensor *jacobian_shaped(ag_tensor *rows, const ag_tensor *y, const ag_
 }
 
 /* In a static graph: one pass for each element of y becomes part of it. */
-static ag_tensor *jacobian_record(const char *name, ag_fn fn, ag_tensor *x, void *user)
+typedef struct {
+    const char *name;
+    ag_fn fn;
+    void *user;
+    ag_tensor *x, *jacobian;
+} jacobian_call;
+
+/* Zeros: y's sizes, and x behind them. */
+static ag_tensor *jacobian_zero_rows(const ag_tensor *y, ag_tensor *x)
 {
-    ag_context *c = x->c;
-    const unsigned failures = c->failures;
-    ag_tensor *copy = ag_clone(x), *y = NULL, *rows = NULL; /* other uses of x do not count */
-    if (!copy || !fn(&copy, 1, &y, 1, user) || !y)
-        return ag__failed_since(c, failures)
-                   ? NULL
-                   : ag__fail(c, AG_ERR_VALUE, "%s: the function failed", name);
+    int64_t sizes[AG_MAX_DIMS + 1] = { y->numel };
+    for (int i = 0; i < x->ndim; i++)
+        sizes[i + 1] = -1;
+    ag_tensor *zeros = ag_unsqueeze(ag_zeros_like(x), 0);
+    return zeros ? ag_expand(zeros, (ag_ints){ sizes, x->ndim + 1 }) : NULL;
+}
+
+static bool jacobian_record(void *arg)
+{
+    jacobian_call *k = arg;
+    ag_context *c = k->x->c;
+    ag_tensor *x = ag_clone(k->x), *y, *rows = NULL; /* other uses of it do not count */
+    if (!x || !ag__trial_run(c, k->name, k->fn, &x, 1, &y, 1, k->user))
+        return false;
     if (y->numel < 0)
-        return ag__fail(c, AG_ERR_SHAPE,
-                        "%s: the sizes of the function's result must be known in a graph, since "
-                        "they decide how many passes there are",
-                        name);
-    ag_tensor *units = y->numel && ag__is_symbolic(y) ? jacobian_units(y) : NULL;
-    if (units && !ag_grad(&y, 1, &copy, 1, &rows, .grad_outputs = &units, .batched = true,
-                          .allow_unused = true))
-        return NULL;
-    if (!rows && !ag__failed_since(c, failures)) { /* zeros: y's sizes, and x behind them */
-        int64_t sizes[AG_MAX_DIMS + 1] = { y->numel };
-        for (int i = 0; i < x->ndim; i++)
-            sizes[i + 1] = -1;
-        ag_tensor *zeros = ag_unsqueeze(ag_zeros_like(copy), 0);
-        rows = zeros ? ag_expand(zeros, (ag_ints){ sizes, x->ndim + 1 }) : NULL;
+        return ag_fail(c, AG_ERR_SHAPE,
+                       "%s: the sizes of the function's result must be known in a graph, since "
+                       "they decide how many passes there are",
+                       k->name);
+    if (y->numel && ag__is_symbolic(y)) {
+        ag_tensor *units = jacobian_units(y);
+        if (!units || !ag_grad(&y, 1, &x, 1, &rows, .grad_outputs = &units, .batched = true,
+                               .allow_unused = true))
+            return false;
     }
-    return rows ? jacobian_shaped(rows, y, x) : NULL;
+    rows = rows ? rows : jacobian_zero_rows(y, x);
+    return rows && (k->jacobian = jacobian_shaped(rows, y, x)) != NULL;
 }
 
 /* The Jacobian by rows, under the name of the public function. */
@@ -119,8 +132,10 @@ static ag_tensor *jacobian_reverse(const char *name, ag_fn fn, ag_tensor *x, voi
 {
     ag__trial t;
     ag_tensor *y, *jacobian;
-    if (ag__any_recorded(&x, 1))
-        return jacobian_record(name, fn, x, user);
+    if (ag__any_recorded(&x, 1)) {
+        jacobian_call k = { name, fn, user, x, NULL };
+        return ag__attempt(name + 3, &x, 1, jacobian_record, &k) ? k.jacobian : NULL;
+    }
     if (!ag__trial_begin(&t, name, fn, &x, 1, 1, 1))
         return NULL;
     const bool ok = ag__trial_call(&t, fn, &x, NULL, user) && jacobian_pull(&t);
@@ -130,7 +145,7 @@ static ag_tensor *jacobian_reverse(const char *name, ag_fn fn, ag_tensor *x, voi
 ag_tensor *(ag_jacobian)(ag_fn fn, ag_tensor *x, void *user, const ag_jacobian_options *options)
 {
     ag_scope s;
-    if (!jacobian_check("ag_jacobian", x))
+    if (!jacobian_check("ag_jacobian", fn, x))
         return NULL;
     ag__bracket_begin(&s, x->c);
     const bool forward =
@@ -189,7 +204,7 @@ ag_tensor *ag_hessian(ag_fn fn, ag_tensor *x, void *user)
 {
     hessian_function h = { "ag_hessian", fn, user, NULL };
     ag_scope s;
-    if (!jacobian_check(h.name, x))
+    if (!jacobian_check(h.name, fn, x))
         return NULL;
     ag__bracket_begin(&s, x->c);
     return hessian_end(&s, &h, jacobian_reverse(h.name, hessian_gradient, x, &h), NULL);
@@ -200,7 +215,7 @@ ag_tensor *ag_hvp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value, void 
     hessian_function h = { "ag_hvp", fn, user, NULL };
     ag_tensor *gradient, *product = NULL;
     ag_scope s;
-    if (!jacobian_check(h.name, x) || !v)
+    if (!jacobian_check(h.name, fn, x) || !v)
         return NULL;
     if (ag__any_recorded(&x, 1)) /* H is symmetric, and the value must not be inside of ag_jvp */
         return ag_vhp(fn, x, v, value, user);
@@ -215,7 +230,7 @@ ag_tensor *ag_vhp(ag_fn fn, ag_tensor *x, ag_tensor *v, ag_tensor **value, void 
     hessian_function h = { "ag_vhp", fn, user, NULL };
     ag_tensor *gradient, *product = NULL;
     ag_scope s;
-    if (!jacobian_check(h.name, x) || !v)
+    if (!jacobian_check(h.name, fn, x) || !v)
         return NULL;
     ag__bracket_begin(&s, x->c);
     if (!ag_vjp(hessian_gradient, &x, 1, &gradient, 1, &v, &product, &h))

@@ -165,7 +165,7 @@ bool ag_set_grad(ag_tensor *t, ag_tensor *grad)
         ag_zero_grad(t);
         return true;
     }
-    if (!ag__has_data("ag_set_grad", t) || !ag__has_data("ag_set_grad", grad))
+    if (!ag__has_place("ag_set_grad", t) || !ag__has_data("ag_set_grad", grad))
         return false;
     ag__shape_text a, b;
     if (grad == t)

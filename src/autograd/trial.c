@@ -5,7 +5,7 @@
 
 #include "view.h"
 
-static ag_context *trial_check(const char *name, ag_fn fn, ag_tensor *const *in, int n, int m)
+ag_context *ag__trial_check(const char *name, ag_fn fn, ag_tensor *const *in, int n, int m)
 {
     ag_context *c = ag__list_context(in, n);
     if (!c)
@@ -35,7 +35,7 @@ static bool trial_stand_in(ag__trial *t, int i, ag_tensor *x)
 bool ag__trial_begin(ag__trial *t, const char *name, ag_fn fn, ag_tensor *const *in, int n, int m,
                      int n_more)
 {
-    ag_context *c = trial_check(name, fn, in, n, m);
+    ag_context *c = ag__trial_check(name, fn, in, n, m);
     if (!c)
         return false;
     const size_t count = 2 * (size_t)n + (size_t)m + (size_t)n_more,
@@ -83,13 +83,31 @@ static bool trial_check_stand_ins(const ag__trial *t, ag_tensor *const *in)
     return true;
 }
 
-static bool trial_check_outputs(const ag__trial *t)
+bool ag__trial_run(ag_context *c, const char *name, ag_fn fn, ag_tensor *const *in, int n,
+                   ag_tensor **out, int m, void *user)
 {
-    for (int j = 0; j < t->m; j++) {
-        if (!ag__list_check(t->c, t->name, "output", j, t->out[j]) || !ag__fresh(t->out[j]))
+    const unsigned failures = c->failures;
+    for (int j = 0; j < m; j++)
+        out[j] = NULL;
+    const bool ok = fn(in, n, out, m, user);
+    if (ag__failed_since(c, failures))
+        return false;
+    if (!ok)
+        return ag_fail(c, AG_ERR_VALUE, "%s: the function failed", name);
+    for (int j = 0; j < m; j++)
+        if (!ag__list_check(c, name, "output", j, out[j]) || !ag__fresh(out[j]))
             return false;
-    }
     return true;
+}
+
+/* What a graph takes from inputs that hold data has no derivative with respect to them. */
+static bool trial_check_graphs(const ag__trial *t)
+{
+    return !ag__any_recorded(t->out, t->m) ||
+           ag_fail(t->c, AG_ERR_GRAPH,
+                   "%s: the function gives symbolic tensors although its inputs hold data, and so "
+                   "are constants to the graph; make the inputs values of it with ag_constant",
+                   t->name);
 }
 
 bool ag__trial_call(ag__trial *t, ag_fn fn, ag_tensor *const *in, ag_tensor *const *of, void *user)
@@ -100,14 +118,18 @@ bool ag__trial_call(ag__trial *t, ag_fn fn, ag_tensor *const *in, ag_tensor *con
         if ((!of || of[i]) && ag__is_float((ag_dtype)in[i]->dtype) && !trial_stand_in(t, i, in[i]))
             return false;
     }
-    const unsigned failures = t->c->failures;
-    const bool ok = fn(t->in, t->n, t->out, t->m, user);
+    const bool ok = ag__trial_run(t->c, t->name, fn, t->in, t->n, t->out, t->m, user);
     t->c->grad_enabled = true;
-    if (ag__failed_since(t->c, failures))
-        return false;
-    if (!ok)
-        return ag_fail(t->c, AG_ERR_VALUE, "%s: the function failed", t->name);
-    return trial_check_outputs(t) && trial_check_stand_ins(t, in);
+    return ok && trial_check_graphs(t) && trial_check_stand_ins(t, in);
+}
+
+/* Sizes that are not known yet fit any. */
+static bool trial_fits(const ag_tensor *v, const ag_tensor *like)
+{
+    bool fits = v->ndim == like->ndim;
+    for (int d = 0; d < v->ndim && fits; d++)
+        fits = v->dims[d] == like->dims[d] || v->dims[d] < 0 || like->dims[d] < 0;
+    return fits;
 }
 
 bool ag__trial_check_v(const ag__trial *t, const ag_tensor *v, const ag_tensor *like, int i, int n)
@@ -120,7 +142,7 @@ bool ag__trial_check_v(const ag__trial *t, const ag_tensor *v, const ag_tensor *
     entry.text[0] = '\0';
     if (n > 1)
         snprintf(entry.text, sizeof entry.text, "Entry %d in ", i);
-    if (!ag__same_shape(ag__sizes(v), ag__sizes(like)))
+    if (!trial_fits(v, like))
         return ag_fail(t->c, AG_ERR_SHAPE, "%s: %sv has invalid size: should be %s but got %s.",
                        t->name, entry.text, ag__shape_string(&a, ag__sizes(like)),
                        ag__shape_string(&b, ag__sizes(v)));

@@ -33,6 +33,11 @@ typedef struct {
     size_t bytes;
 } ag__trial;
 
+/* The arguments are right; NULL with an error (if there is a context), else the context. */
+ag_context *ag__trial_check(const char *name, ag_fn fn, ag_tensor *const *in, int n, int m);
+/* Fills out[0..m) by a call of fn. */
+bool ag__trial_run(ag_context *c, const char *name, ag_fn fn, ag_tensor *const *in, int n,
+                   ag_tensor **out, int m, void *user);
 /* Checks the arguments. False with an error (if there is a context), and then nothing is to be ended. */
 bool ag__trial_begin(ag__trial *t, const char *name, ag_fn fn, ag_tensor *const *in, int n, int m,
                      int n_more);

@@ -60,8 +60,11 @@ static ag_tensor *build_copy(ag_graph *g, const char *op, ag_tensor *value)
         return NULL;
     if (!value)
         return ag__fail(g->c, AG_ERR_VALUE, "ag_%s: the tensor is NULL", op);
-    if (!ag__has_data(op, value))
-        return NULL;
+    if (ag__is_symbolic(value))
+        return ag__fail(g->c, AG_ERR_GRAPH,
+                        "ag_%s: the tensor is symbolic, so it is a value of a graph already; give "
+                        "one that holds data",
+                        op);
     if (value->c != g->c)
         return ag__fail(g->c, AG_ERR_VALUE,
                         "ag_%s: the tensor is of another context than the graph; use ag_share", op);
@@ -87,12 +90,13 @@ ag_tensor *(ag_variable)(ag_graph *g, ag_tensor *initial, const ag_node_options 
 static bool build_is_variable(const char *op, const ag_tensor *var)
 {
     const ag__symbol *s = ag__is_symbolic(var) ? ag__symbol_of(var) : NULL;
-    if (s && !ag__graph_alive(op, s->graph))
+    if (s && !ag__symbol_alive(op, var))
         return false;
     const ag__region *r = s ? s->region : NULL;
     return (r && r->values[s->value].inst >= 0 &&
             r->insts[r->values[s->value].inst].op == &ag__op_variable) ||
-           ag_fail(var->c, AG_ERR_VALUE, "ag_%s: the tensor is no variable of a graph", op);
+           ag_fail(var->c, AG_ERR_VALUE,
+                   "ag_%s: the tensor is no variable of a graph; ag_variable makes one", op);
 }
 
 static ag_tensor *build_assign(const char *op, ag_tensor *var, ag_tensor *value, int how)
@@ -148,6 +152,8 @@ static bool build_numbers(ag_graph *g, const char *op, ag_tensor *const *list, i
                            "ag_%s: tensor %d is not symbolic: it holds data and is no value of the "
                            "graph",
                            op, i);
+        if (!ag__symbol_alive(op, list[i]))
+            return false;
         const ag__symbol *s = ag__symbol_of(list[i]);
         if (s->graph == g && s->region != &g->main)
             return ag_fail(g->c, AG_ERR_GRAPH, "ag_%s: tensor %d is inside a loop or branch", op,

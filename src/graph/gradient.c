@@ -1,15 +1,14 @@
 /*
  * Derivatives of symbolic tensors. In a recorded graph `gradient` stands for what the engine will
  * do when the graph is replayed: all that is found out now is which inputs the outputs depend on.
- * ag_vjp is a gradient with respect to copies of its inputs; ag_jvp keeps its function, as a
- * region.
+ * ag_vjp is a gradient with respect to copies of its inputs (autograd/functional.c); ag_jvp keeps
+ * its function, as a region.
  */
 #include "gradient.h"
 
 #include <string.h>
 
 #include "../autograd/backward.h"
-#include "flow.h"
 #include "rules.h"
 
 /* ---- ag_grad ---- */
@@ -20,9 +19,11 @@ static bool gradient_check_output(ag_context *c, ag_tensor *t, int i, ag_tensor 
         (g && !ag__list_check(c, "ag_grad", "grad_output", i, g)))
         return false;
     if (!ag__is_symbolic(t))
-        return ag_fail(c, AG_ERR_GRAD,
-                       "element %d of tensors does not require grad and does not have a grad_fn",
-                       i);
+        return ag_fail(
+            c, AG_ERR_GRAD,
+            "element %d of tensors does not require grad and does not have a grad_fn: it "
+            "holds data, which depend on no value of a graph",
+            i);
     const ag__type type = g ? ag__type_of(g) : (ag__type){ 0 };
     return ag__rule_output(c, i, ag__type_of(t), g ? &type : NULL);
 }
@@ -180,49 +181,7 @@ bool ag__grad_record(ag_tensor *const *outputs, int n_outputs, ag_tensor *const 
     return ok;
 }
 
-/* ---- ag_vjp, ag_jvp ---- */
-
-/* fn of copies of its inputs, so that other uses of these do not count. */
-static bool gradient_copies(ag_tensor *const *in, int n, ag_tensor **copies)
-{
-    for (int i = 0; i < n; i++)
-        if (!(copies[i] = ag_clone(in[i])))
-            return false;
-    return true;
-}
-
-static bool gradient_vjp(ag_fn fn, ag_tensor *const *in, int n, ag_tensor **out, int m,
-                         ag_tensor *const *cotangents, ag_tensor **grads, void *user,
-                         ag_tensor **copies)
-{
-    ag_context *c = ag__list_context(in, n);
-    const ag_grad_options o = { .size = sizeof o,
-                                .grad_outputs = cotangents,
-                                .materialize_grads = true };
-    if (!gradient_copies(in, n, copies) ||
-        !ag__flow_given("ag_vjp", c, "the function", fn(copies, n, out, m, user), out, m))
-        return false;
-    int k = 0; /* only floating point inputs have gradients */
-    for (int i = 0; i < n; i++)
-        if (ag__is_float((ag_dtype)copies[i]->dtype))
-            copies[k++] = copies[i];
-    if (k && !ag__grad_record(out, m, copies, k, grads, &o))
-        return false;
-    for (int i = n - 1; i >= 0; i--)
-        grads[i] = ag__is_float((ag_dtype)in[i]->dtype) ? grads[--k] : NULL;
-    return true;
-}
-
-bool ag__vjp_record(ag_fn fn, ag_tensor *const *in, int n, ag_tensor **out, int m,
-                    ag_tensor *const *cotangents, ag_tensor **grads, void *user)
-{
-    ag_context *c = ag__list_context(in, n);
-    const size_t bytes = (size_t)n * sizeof(ag_tensor *);
-    ag_tensor **copies = ag__alloc(c, bytes);
-    const bool ok = copies && gradient_vjp(fn, in, n, out, m, cotangents, grads, user, copies);
-    ag__free(c, copies, bytes);
-    return ok;
-}
+/* ---- ag_jvp ---- */
 
 typedef struct {
     ag_fn fn;
@@ -283,9 +242,6 @@ bool ag__jvp_record(ag_fn fn, ag_tensor *const *in, int n, ag_tensor *const *tan
     ag__region *r = ag__region_for("jvp", in, n);
     if (!r || !ag__graph_open("jvp", r->graph))
         return false;
-    if (!tangents && (n != 1 || in[0]->numel != 1))
-        return ag_fail(c, AG_ERR_VALUE,
-                       "ag_jvp: without tangents the function must have one input of one element");
     const ag__region_mark mark = ag__region_here(r);
     const size_t types = (size_t)n * sizeof(ag__type), operands = 2 * (size_t)n * sizeof(int32_t);
     const size_t geometry = 2 * (size_t)m * sizeof(ag__geometry);

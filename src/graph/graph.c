@@ -75,9 +75,19 @@ static void graph_free_region(ag_context *c, ag__region *r)
     ag__free(c, r->captured, (size_t)r->room_captured * sizeof *r->captured);
 }
 
+/* Its end would pull the ground from under the function that runs. */
+static bool graph_is_recording(const char *op, ag_graph *g)
+{
+    return g->recording &&
+           !ag_fail(g->c, AG_ERR_GRAPH,
+                    "ag_%s: a function is recorded into the graph at this moment; call it when "
+                    "the loop, branch or derivative is there",
+                    op);
+}
+
 void ag_graph_free(ag_graph *g)
 {
-    if (!g || g->freed)
+    if (!g || g->freed || graph_is_recording("graph_free", g))
         return;
     ag_context *c = g->c;
     g->freed = true;
@@ -112,7 +122,7 @@ ag_context *ag_graph_context(const ag_graph *g) { return g ? g->c : NULL; }
 
 bool ag_graph_finalize(ag_graph *g)
 {
-    if (!g || !ag__graph_alive("graph_finalize", g))
+    if (!g || !ag__graph_alive("graph_finalize", g) || graph_is_recording("graph_finalize", g))
         return false;
     g->finalized = true;
     return true;
@@ -152,6 +162,7 @@ int32_t ag__region_value(ag__region *r, ag_dtype dtype, ag_ints shape, bool numb
                                        .ndim = (uint8_t)shape.n,
                                        .number = number,
                                        .inst = -1,
+                                       .born = r->graph->n_born++,
                                        .shape = dims };
     return r->n_values++;
 }
@@ -250,16 +261,27 @@ ag__region_mark ag__region_here(const ag__region *r)
     return (ag__region_mark){ r->n_values, r->n_insts, r->n_params, r->n_captured };
 }
 
+static bool graph_depends(const ag__after *after, int32_t from)
+{
+    bool depends = false;
+    for (int k = 0; k < after->n; k++)
+        depends = depends || after->values[k] >= from;
+    return depends;
+}
+
 void ag__region_rewind(ag__region *r, ag__region_mark mark)
 {
+    ag_graph *g = r->graph;
+    while (r == &g->main && g->after && graph_depends(g->after, mark.n_values))
+        ag_control_dependencies_pop(g);
     while (r->n_insts > mark.n_insts)
         ag__tensor_unref(r->insts[--r->n_insts].tensor);
     for (int k = 0; k < AG_NUMBERS; k++)
         if (r->numbers[k] > mark.n_values)
             r->numbers[k] = 0;
-    for (int k = 0; r == &r->graph->main && k < r->graph->room_names; k++)
-        if (r->graph->names[k].name && r->graph->names[k].value >= mark.n_values)
-            r->graph->names[k].value = -1;
+    for (int k = 0; r == &g->main && k < g->room_names; k++)
+        if (g->names[k].name && g->names[k].value >= mark.n_values)
+            g->names[k].value = -1;
     r->n_values = mark.n_values;
     r->n_params = mark.n_params;
     r->n_captured = mark.n_captured;

@@ -32,6 +32,7 @@ typedef struct {
     uint8_t dtype, ndim;
     bool number;          /* takes its dtype from what stands beside it: AG_T_NUMBER */
     int32_t inst;         /* which instruction gives it; -1: a parameter */
+    uint32_t born;        /* no other value of the graph has, or had, the same */
     const int64_t *shape; /* -1: known when it runs */
     const char *name;     /* NULL: none */
 } ag__value;
@@ -60,6 +61,7 @@ struct ag__region {
     int32_t *captured; /* what these stand for: values of the parent, while it is traced */
     const int32_t *outs;
     int n_values, n_insts, n_params, n_captured, n_outs;
+    int32_t n_fixed; /* values that were there before the function that is recorded: not written */
     int room_values, room_insts, room_params, room_captured;
     int32_t
         numbers[AG_NUMBERS]; /* the latest constants that are numbers; 0: none, else value + 1 */
@@ -87,8 +89,10 @@ struct ag_graph {
     ag_context *c;
     atomic_int refs; /* the user's, those of sessions and of symbolic tensors */
     bool finalized;
-    bool traced; /* from a recorded one, with known shapes: its tensors may have nodes */
-    bool freed;  /* nothing is left of it but this record */
+    bool traced;     /* from a recorded one, with known shapes: its tensors may have nodes */
+    bool freed;      /* nothing is left of it but this record */
+    int recording;   /* functions that run to be recorded in it, and may fail */
+    uint32_t n_born; /* values that were made, also those that were taken back */
     ag__region main;
     ag__region *regions; /* all others */
     ag__chunk *chunks;
@@ -126,7 +130,7 @@ bool ag__inst_draws(const ag__inst *i);
  * numbers alone. */
 bool ag__inst_gives_number(const ag__region *r, const ag__inst *like);
 bool ag__region_set_outs(ag__region *r, const int32_t *outs, int n);
-/* To undo what was added since the mark. */
+/* To undo what was added since the mark, and dependencies on it that are open. */
 typedef struct {
     int n_values, n_insts, n_params, n_captured;
 } ag__region_mark;
@@ -138,6 +142,12 @@ static inline ag_ints ag__value_shape(const ag__value *v) { return (ag_ints){ v-
 
 /* A symbolic tensor, one reference, for value v of r. */
 ag_tensor *ag__symbol_new(ag__region *r, int32_t v);
+/* Its value is there: a call that fails takes back what its functions made. */
+bool ag__symbol_valid(const ag__symbol *s);
+/* That and its graph are there; otherwise an error. */
+bool ag__symbol_alive(const char *op, const ag_tensor *t);
+#define AG_TAKEN_BACK                                                                              \
+    "was made inside a call that failed and was taken out of the graph with it; make it again"
 /* The number, in region r, of t: a value of r, one of a region around it, which is captured, or a
  * constant. -1 with an error when it is none of these. */
 int32_t ag__region_operand(ag__region *r, const char *op, ag_tensor *t);

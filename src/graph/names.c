@@ -104,7 +104,7 @@ ag_tensor *ag_graph_find(ag_graph *g, const char *name)
 bool ag__symbol_set_name(ag_tensor *t, const char *name)
 {
     const ag__symbol *s = ag__symbol_of(t);
-    if (!ag__graph_open("set_name", s->graph))
+    if (!ag__graph_open("set_name", s->graph) || !ag__symbol_alive("set_name", t))
         return false;
     if (s->region != &s->graph->main)
         return ag_fail(t->c, AG_ERR_GRAPH,
@@ -115,7 +115,8 @@ bool ag__symbol_set_name(ag_tensor *t, const char *name)
 const char *ag__symbol_name(const ag_tensor *t)
 {
     const ag__symbol *s = ag__symbol_of(t);
-    return s->graph->freed ? NULL : s->region->values[s->value].name;
+    const bool there = !s->graph->freed && ag__symbol_valid(s);
+    return there ? s->region->values[s->value].name : NULL;
 }
 
 bool ag_name_scope_push(ag_graph *g, const char *name)

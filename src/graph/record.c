@@ -18,10 +18,23 @@ ag_tensor *ag__symbol_new(ag__region *r, int32_t v)
 {
     const ag__value *value = &r->values[v];
     ag_tensor *t = ag__tensor_symbol(r->graph->c, (ag_dtype)value->dtype, value->ndim, value->shape,
-                                     (ag__symbol){ r->graph, r, v });
+                                     (ag__symbol){ r->graph, r, v, value->born });
     if (t && value->number)
         t->flags |= AG_T_NUMBER;
     return t;
+}
+
+bool ag__symbol_valid(const ag__symbol *s)
+{
+    return s->value < s->region->n_values && s->region->values[s->value].born == s->born;
+}
+
+bool ag__symbol_alive(const char *op, const ag_tensor *t)
+{
+    const ag__symbol *s = ag__symbol_of(t);
+    return ag__graph_alive(op, s->graph) &&
+           (ag__symbol_valid(s) ||
+            ag_fail(t->c, AG_ERR_GRAPH, "ag_%s: a tensor " AG_TAKEN_BACK, op));
 }
 
 bool ag__any_symbolic(ag_tensor *const *list, int n)
@@ -62,7 +75,7 @@ bool ag__symbol_rebind(const char *name, ag_tensor *x, ag_tensor *y)
         return ag_fail(x->c, AG_ERR_GRAPH,
                        "%s: a symbolic value cannot be written into a tensor that holds data",
                        name);
-    if (!record_may_write(name, x))
+    if (!ag__symbol_alive(name + 3, x) || !record_may_write(name, x))
         return false;
     if (y->dtype != x->dtype)
         y = ag_to(y, (ag_dtype)x->dtype);
@@ -71,12 +84,13 @@ bool ag__symbol_rebind(const char *name, ag_tensor *x, ag_tensor *y)
     ag__symbol *s = ag__symbol_of(x);
     if (v < 0)
         return false;
-    if (s->region != r)
+    if (s->region != r || s->value < r->n_fixed)
         return ag_fail(x->c, AG_ERR_UNSUPPORTED,
-                       "%s: a body or branch cannot write into a tensor from outside; return the "
-                       "new value as one of its results",
+                       "%s: a body, a branch or a function that is differentiated cannot write "
+                       "into a tensor from outside; return the new value as one of its results",
                        name);
     s->value = v;
+    s->born = r->values[v].born;
     return true;
 }
 
@@ -182,6 +196,8 @@ int32_t ag__region_operand(ag__region *r, const char *op, ag_tensor *t)
     }
     if (!ag__is_symbolic(t))
         return record_constant(r, op, t);
+    if (!ag__symbol_alive(op, t))
+        return -1;
     const ag__symbol *s = ag__symbol_of(t);
     bool around = false;
     for (const ag__region *at = r; at && !around; at = at->parent)

@@ -5,6 +5,7 @@
  */
 #include "session.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the life of a session ---- */
@@ -80,12 +81,17 @@ void(ag_session_stats)(ag_session *s, ag_session_statistics *stats)
         *stats = s->stats;
 }
 
-static bool session_usable(ag_session *s)
+static bool session_usable(ag_session *s, const char *op)
 {
     if (s->closed)
         return ag_fail(s->c, AG_ERR_GRAPH, "Attempted to use a closed Session.");
     if (s->of->freed)
-        return ag_fail(s->c, AG_ERR_GRAPH, "ag_session_run: the graph was freed");
+        return ag_fail(s->c, AG_ERR_GRAPH, "%s: the graph was freed", op);
+    if (s->of->recording) /* what it would see may be taken back */
+        return ag_fail(s->c, AG_ERR_GRAPH,
+                       "%s: a function is recorded into the graph at this moment; use the session "
+                       "when the loop, branch or derivative is there",
+                       op);
     return true;
 }
 
@@ -121,44 +127,81 @@ static bool session_vars(ag_session *s)
     return true;
 }
 
-/* The number of a symbolic tensor of the session's graph; -1 with an error. */
-static int32_t session_value(ag_session *s, const char *what, int i, const ag_tensor *t)
+/* Why t, number i of its kind (-1: the only one), has no number. */
+static int32_t session_no_value(ag_session *s, const char *op, const char *what, int i,
+                                const ag_tensor *t)
 {
     const ag__symbol *of = t && ag__is_symbolic(t) ? ag__symbol_of(t) : NULL;
+    char who[64];
+    if (i < 0)
+        snprintf(who, sizeof who, "%s: %s", op, what);
+    else
+        snprintf(who, sizeof who, "%s: %s %d", op, what, i);
     if (!t)
-        ag__fail(s->c, AG_ERR_VALUE, "ag_session_run: %s %d is NULL", what, i);
+        ag__fail(s->c, AG_ERR_VALUE, "%s is NULL", who);
     else if (!of)
-        ag__fail(s->c, AG_ERR_VALUE, "ag_session_run: %s %d is not symbolic: it holds data", what,
-                 i);
+        ag__fail(s->c, AG_ERR_VALUE,
+                 "%s is not symbolic: it holds data, and is no value of the session's graph", who);
     else if (of->graph != s->of)
-        ag__fail(s->c, AG_ERR_GRAPH,
-                 "ag_session_run: %s %d: Tensor is not an element of this graph.", what, i);
+        ag__fail(s->c, AG_ERR_GRAPH, "%s: Tensor is not an element of this graph.", who);
     else if (of->region != &s->of->main)
         ag__fail(s->c, AG_ERR_GRAPH,
-                 "ag_session_run: %s %d is inside a loop or branch, and has no single value", what,
-                 i);
+                 "%s is inside a loop or branch, and has no single value; return it as one of the "
+                 "results",
+                 who);
     else
-        return of->value;
+        ag__fail(s->c, AG_ERR_GRAPH, "%s " AG_TAKEN_BACK, who);
     return -1;
+}
+
+/* The number of a symbolic tensor of the session's graph; -1 with an error. */
+static int32_t session_value(ag_session *s, const char *op, const char *what, int i,
+                             const ag_tensor *t)
+{
+    const ag__symbol *of = t && ag__is_symbolic(t) ? ag__symbol_of(t) : NULL;
+    const bool there = of && of->graph == s->of && of->region == &s->of->main;
+    return there && ag__symbol_valid(of) ? of->value : session_no_value(s, op, what, i, t);
 }
 
 static int32_t session_variable(ag_session *s, const char *op, const ag_tensor *var)
 {
-    if (!session_usable(s) || !session_vars(s))
+    if (!session_usable(s, op) || !session_vars(s))
         return -1;
-    const int32_t v = session_value(s, "variable", 0, var);
+    const int32_t v = session_value(s, op, "the variable", -1, var);
     const ag__region *r = &s->g->main;
     if (v < 0)
         return -1;
     if (r->values[v].inst >= 0 && r->insts[r->values[v].inst].op == &ag__op_variable)
         return v;
-    ag__fail(s->c, AG_ERR_VALUE, "%s: the tensor is no variable of a graph", op);
+    ag__fail(s->c, AG_ERR_VALUE, "%s: the tensor is no variable of a graph; ag_variable makes one",
+             op);
     return -1;
 }
 
-static const char *session_name(const ag__region *r, int32_t v)
+/* What messages call a value: by its name in quotes, or else by its number in the text of the
+ * graph. */
+typedef struct {
+    char text[256];
+} session_label;
+
+static const char *session_name(session_label *label, const ag__region *r, int32_t v)
 {
-    return r->values[v].name ? r->values[v].name : "";
+    const ag__value *value = &r->values[v];
+    const char *row = value->inst < 0 ? "value" : ag__graph_row_name(r->insts[value->inst].op);
+    if (value->name)
+        snprintf(label->text, sizeof label->text, "'%s'", value->name);
+    else
+        snprintf(label->text, sizeof label->text, "%%%d of ag_graph_to_string (%s without a name)",
+                 (int)v, row);
+    return label->text;
+}
+
+static bool session_uninitialized(ag_session *s, int32_t v)
+{
+    session_label label;
+    const ag__region *r = &s->g->main;
+    return ag_fail(s->c, AG_ERR_VALUE, "Attempting to use uninitialized value %s",
+                   r->values[v].name ? r->values[v].name : session_name(&label, r, v));
 }
 
 ag_tensor *ag_variable_value(ag_session *s, ag_tensor *var)
@@ -166,38 +209,47 @@ ag_tensor *ag_variable_value(ag_session *s, ag_tensor *var)
     const int32_t v = s && var ? session_variable(s, "ag_variable_value", var) : -1;
     if (v < 0)
         return NULL;
-    if (!s->vars[v])
-        return ag__fail(s->c, AG_ERR_VALUE, "Attempting to use uninitialized value %s",
-                        session_name(&s->g->main, v));
+    if (!s->vars[v] && !session_uninitialized(s, v))
+        return NULL;
     return ag__give(ag__contiguous_copy(s->vars[v], (ag_dtype)s->vars[v]->dtype));
 }
 
 /* A value of the session's context with the dtype and a shape of value v. */
-static bool session_fits(ag_session *s, const char *what, int32_t v, const ag_tensor *value)
+static bool session_fits(const ag_session *s, int32_t v, const ag_tensor *value)
 {
     const ag__value *type = &s->g->main.values[v];
+    bool fits = value->c == s->c && !ag__is_symbolic(value) && value->dtype == type->dtype &&
+                value->ndim == type->ndim;
+    for (int d = 0; d < type->ndim && fits; d++)
+        fits = type->shape[d] < 0 || type->shape[d] == value->dims[d];
+    return fits;
+}
+
+/* Says why it is none. */
+static bool session_misfit(ag_session *s, const char *what, int32_t v, const ag_tensor *value)
+{
+    const ag__value *type = &s->g->main.values[v];
+    session_label label;
     ag__shape_text a, b;
+    const char *name = session_name(&label, &s->g->main, v);
     if (value->c != s->c)
         return ag_fail(s->c, AG_ERR_VALUE,
-                       "%s: the value for tensor '%s' is of another context than the session", what,
-                       session_name(&s->g->main, v));
+                       "%s: the value for tensor %s is of another context than the session; use "
+                       "ag_share",
+                       what, name);
     if (ag__is_symbolic(value))
         return ag_fail(s->c, AG_ERR_VALUE,
-                       "%s: the value for tensor '%s' is symbolic; feed a tensor that holds data",
-                       what, session_name(&s->g->main, v));
+                       "%s: the value for tensor %s is symbolic; feed a tensor that holds data",
+                       what, name);
     if (value->dtype != type->dtype)
         return ag_fail(s->c, AG_ERR_DTYPE,
-                       "%s: the value has dtype %s, which is not compatible with tensor '%s' of "
+                       "%s: the value has dtype %s, which is not compatible with tensor %s of "
                        "dtype %s",
-                       what, ag_dtype_name((ag_dtype)value->dtype), session_name(&s->g->main, v),
+                       what, ag_dtype_name((ag_dtype)value->dtype), name,
                        ag_dtype_name((ag_dtype)type->dtype));
-    bool fits = value->ndim == type->ndim;
-    for (int d = 0; d < value->ndim && fits; d++)
-        fits = type->shape[d] < 0 || type->shape[d] == value->dims[d];
-    return fits ||
-           ag_fail(s->c, AG_ERR_SHAPE,
-                   "%s: Cannot feed value of shape %s for tensor '%s', which has shape %s", what,
-                   ag__shape_string(&a, ag__sizes(value)), session_name(&s->g->main, v),
+    return ag_fail(s->c, AG_ERR_SHAPE,
+                   "%s: Cannot feed value of shape %s for tensor %s, which has shape %s", what,
+                   ag__shape_string(&a, ag__sizes(value)), name,
                    ag__shape_string(&b, ag__value_shape(type)));
 }
 
@@ -206,8 +258,10 @@ bool ag_variable_set(ag_session *s, ag_tensor *var, ag_tensor *value)
     if (s && (!var || !value))
         return ag_fail(s->c, AG_ERR_VALUE, "ag_variable_set: the variable or the value is NULL");
     const int32_t v = s ? session_variable(s, "ag_variable_set", var) : -1;
-    if (v < 0 || !session_fits(s, "ag_variable_set", v, value))
+    if (v < 0)
         return false;
+    if (!session_fits(s, v, value))
+        return session_misfit(s, "ag_variable_set", v, value);
     ag_tensor *copy = ag__contiguous_copy(value, (ag_dtype)value->dtype);
     if (!copy)
         return false;
@@ -225,26 +279,37 @@ typedef struct {
     int n, m;
 } session_request;
 
+static bool session_check_feed(ag_session *s, const session_request *q, int i)
+{
+    char what[64];
+    session_label label;
+    const int32_t v =
+        session_value(s, "ag_session_run", "the tensor of feed", i, q->feeds[i].tensor);
+    if (v < 0)
+        return false;
+    if (!q->feeds[i].value)
+        return ag_fail(s->c, AG_ERR_VALUE, "ag_session_run: the value of feed %d is NULL", i);
+    if (!session_fits(s, v, q->feeds[i].value)) {
+        snprintf(what, sizeof what, "ag_session_run: feed %d", i);
+        return session_misfit(s, what, v, q->feeds[i].value);
+    }
+    for (int k = 0; k < i; k++)
+        if (q->key[q->m + k] == v)
+            return ag_fail(s->c, AG_ERR_VALUE,
+                           "ag_session_run: tensor %s is fed twice, by feeds %d and %d",
+                           session_name(&label, &s->g->main, v), k, i);
+    q->key[q->m + i] = v;
+    return true;
+}
+
 static bool session_check(ag_session *s, const session_request *q, ag_tensor *const *fetches)
 {
     for (int i = 0; i < q->m; i++)
-        if ((q->key[i] = session_value(s, "fetch", i, fetches[i])) < 0)
+        if ((q->key[i] = session_value(s, "ag_session_run", "fetch", i, fetches[i])) < 0)
             return false;
-    for (int i = 0; i < q->n; i++) {
-        const int32_t v = session_value(s, "the tensor of feed", i, q->feeds[i].tensor);
-        if (v < 0)
+    for (int i = 0; i < q->n; i++)
+        if (!session_check_feed(s, q, i))
             return false;
-        if (!q->feeds[i].value)
-            return ag_fail(s->c, AG_ERR_VALUE, "ag_session_run: the value of feed %d is NULL", i);
-        if (!session_fits(s, "ag_session_run", v, q->feeds[i].value))
-            return false;
-        for (int k = 0; k < i; k++)
-            if (q->key[q->m + k] == v)
-                return ag_fail(s->c, AG_ERR_VALUE,
-                               "ag_session_run: tensor '%s' is fed twice, by feeds %d and %d",
-                               session_name(&s->g->main, v), k, i);
-        q->key[q->m + i] = v;
-    }
     return true;
 }
 
@@ -252,20 +317,19 @@ static bool session_check(ag_session *s, const session_request *q, ag_tensor *co
 static bool session_args(ag_session *s, const session_request *q, const ag__choice *k)
 {
     const ag__region *r = &s->g->main;
+    session_label label;
     ag__shape_text text;
     if (k->missing >= 0)
         return ag_fail(s->c, AG_ERR_VALUE,
-                       "You must feed a value for placeholder tensor '%s' with dtype %s and shape "
-                       "%s",
-                       session_name(r, k->missing),
+                       "You must feed a value for placeholder tensor %s with dtype %s and shape %s",
+                       session_name(&label, r, k->missing),
                        ag_dtype_name((ag_dtype)r->values[k->missing].dtype),
                        ag__shape_string(&text, ag__value_shape(&r->values[k->missing])));
     for (int i = 0; i < k->n_given; i++) {
         const ag__given *g = &k->given[i];
         k->args[i] = g->feed < 0 ? s->vars[g->value] : q->feeds[g->feed].value;
         if (!k->args[i])
-            return ag_fail(s->c, AG_ERR_VALUE, "Attempting to use uninitialized value %s",
-                           session_name(r, g->value));
+            return session_uninitialized(s, g->value);
     }
     return true;
 }
@@ -372,7 +436,7 @@ static bool session_key(ag_session *s, int n)
 bool ag_session_run(ag_session *s, const ag_feed *feeds, int n, ag_tensor *const *fetches, int m,
                     ag_tensor **results)
 {
-    if (!s || !session_usable(s))
+    if (!s || !session_usable(s, "ag_session_run"))
         return false;
     ag_context *c = s->c;
     if (n < 0 || m < 0 || (n > 0 && !feeds) || (m > 0 && (!fetches || !results)))

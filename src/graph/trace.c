@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "../autograd/backward.h"
 #include "graph.h"
 
 /* Symbolic tensors of the innermost scope for new parameters of r. */
@@ -66,7 +67,9 @@ ag__region *ag__trace(const char *op, ag_graph *g, ag__region *parent, const ag_
     ag__bracket_begin(&s, c);
     c->tracing = r;
     c->inference = false;
+    g->recording++;
     const bool ok = trace_call(r, op, fn, arg, params, n, m);
+    g->recording--;
     c->inference = inference;
     c->tracing = around;
     ag__bracket_end(&s);
@@ -122,4 +125,23 @@ int ag__trace_join(ag__region *const *regions, int n, const int32_t **captured)
             return -1;
     *captured = all;
     return n_all;
+}
+
+/* ---- without a region of its own ---- */
+
+bool ag__attempt(const char *op, ag_tensor *const *in, int n, bool (*fn)(void *arg), void *arg)
+{
+    ag__region *r = ag__region_for(op, in, n);
+    if (!r || !ag__graph_open(op, r->graph))
+        return false;
+    const ag__region_mark mark = ag__region_here(r);
+    const int32_t fixed = r->n_fixed;
+    r->n_fixed = mark.n_values;
+    r->graph->recording++;
+    const bool ok = fn(arg);
+    r->graph->recording--;
+    r->n_fixed = fixed;
+    if (!ok)
+        ag__region_rewind(r, mark);
+    return ok;
 }

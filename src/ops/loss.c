@@ -345,6 +345,21 @@ static ag_tensor *cross_entropy_smooth(ag_tensor *x, ag_tensor *target, const ag
     return (ag_div)(sum, ag_to((ag_sum)(total, NULL), (ag_dtype)x->dtype));
 }
 
+/* What smoothing gives to each class of x, as a number beside t. */
+static ag_tensor *cross_entropy_share(ag_tensor *x, double smoothing, const ag_tensor *t)
+{
+    const int64_t classes = x->dims[x->ndim > 1];
+    if (classes >= 0)
+        return ag__number(t, smoothing / (double)classes);
+    int64_t others[AG_MAX_DIMS] = { 0 }; /* a run counts them, whatever the other sizes are */
+    for (int i = 1; i < x->ndim - 1; i++)
+        others[i] = i + 1;
+    ag_tensor *each = x->ndim > 1 ? ag_sum(x, .dims = { others, x->ndim - 1 }) : x;
+    ag_tensor *ones = each ? ag_ones_like(each) : NULL, *count = ag_sum(ag_to(ones, AG_F64));
+    ag_tensor *share = count ? (ag_div)(ag__number(count, smoothing), count) : NULL;
+    return share ? ag_to(share, (ag_dtype)t->dtype) : NULL;
+}
+
 static ag_tensor *cross_entropy_compose(ag_tensor *logits, ag_tensor *target,
                                         const ag_loss_options *o)
 {
@@ -353,17 +368,11 @@ static ag_tensor *cross_entropy_compose(ag_tensor *logits, ag_tensor *target,
     const double smoothing = o ? o->label_smoothing : 0;
     if (!loss || smoothing == 0)
         return loss;
-    const int64_t classes = x->dims[x->ndim > 1];
-    if (classes < 0)
-        return ag__fail(x->c, AG_ERR_SHAPE,
-                        "ag_cross_entropy: the number of classes, size %d of the logits, must be "
-                        "known in a graph where labels are smoothed",
-                        x->ndim > 1);
     ag_tensor *smooth = cross_entropy_smooth(x, target, o);
     if (!smooth)
         return NULL;
     return (ag_add)((ag_mul)(loss, ag__number(loss, 1 - smoothing)),
-                    (ag_mul)(smooth, ag__number(smooth, smoothing / (double)classes)));
+                    (ag_mul)(smooth, cross_entropy_share(x, smoothing, smooth)));
 }
 
 ag_tensor *(ag_cross_entropy)(ag_tensor *logits, ag_tensor *target, const ag_loss_options *o)

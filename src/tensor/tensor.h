@@ -82,6 +82,7 @@ typedef struct {
     struct ag_graph *graph;    /* owned */
     struct ag__region *region; /* as long as the graph was not freed */
     int32_t value;
+    uint32_t born; /* of the value, whose number others get when it is taken back */
 } ag__symbol;
 
 static inline const int64_t *ag__shape(const ag_tensor *t) { return t->dims; }

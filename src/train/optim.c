@@ -45,8 +45,11 @@ static bool optim_check_param(ag_context *c, ag_tensor *const *params, int i)
         return ag_fail(c, AG_ERR_VALUE, "optimizer: parameter %d is NULL", i);
     if (ag_context_of(t) != c)
         return ag_fail(c, AG_ERR_VALUE, "optimizer: parameter %d belongs to another context", i);
-    if (!ag__has_data("optimizer", t))
-        return false;
+    if (ag__is_symbolic(t))
+        return ag_fail(c, AG_ERR_GRAPH,
+                       "optimizer: parameter %d is symbolic; in a static graph a step is made of "
+                       "ag_grad and ag_assign_sub, of an ag_variable",
+                       i);
     if (!ag_is_leaf(t))
         return ag_fail(c, AG_ERR_VALUE, "can't optimize a non-leaf Tensor (parameter %d)", i);
     if (ag_dtype_of(t) != AG_F32 && ag_dtype_of(t) != AG_F64)
