@@ -219,7 +219,7 @@ static bool matmul_kernel(const ag__call *call, ag_tensor *const *out)
 
 bool ag__is_product(const ag__op *op)
 {
-    return op == &ag__op_mm || op == &ag__op_bmm || op == &ag__op_addmm;
+    return op == ag__ops[AG_OP_mm] || op == ag__ops[AG_OP_bmm] || op == ag__ops[AG_OP_addmm];
 }
 
 bool ag__product(const ag__call *call, ag_tensor *out, const ag__product_end *end)
