@@ -3,11 +3,17 @@
  * from 0 to 1, two of which are marked, one in each half; the answer, at its end, is their sum. The
  * cell is written once and ag_scan runs it along the sequence, whose length is left open (-1): trained
  * on 5 to 15 numbers, the network is tried on more. Adam's means are variables of the graph like the
- * parameters, so a step of training is one run. Any error ends the program with its message.
+ * parameters, so a step of training is one run.
+ *
+ *     graph_lstm [memory]
+ *
+ * With `memory` it also tells what a step takes, beside the same step in the dynamic graph. Any error
+ * ends the program with its message.
  */
 #include <autograd.h>
 
 #include <stdio.h>
+#include <string.h>
 
 enum { SHORTEST = 5, LONGEST = 15, BATCH = 64, HIDDEN = 16, N_PARAMS = 5 };
 enum { STEPS = 600, REPORT = 200 };
@@ -122,7 +128,46 @@ static double run(ag_context *c, ag_session *s, const model *m, ag_tensor *what,
     return value;
 }
 
-int main(void)
+/* ---- memory ---- */
+
+/* What a step in the dynamic graph needs beside the data, the parameters and Adam's means. The first
+ * step makes those; the peak is that of the second. */
+static size_t dynamic_step(int64_t length)
+{
+    ag_context *c = ag_open(.on_error = ag_print_and_exit);
+    ag_memory_statistics before, after;
+    ag_tensor *p[N_PARAMS], *x, *answer;
+    draw(c, length, &x, &answer);
+    make_params(c, p);
+    for (int i = 0; i < N_PARAMS; i++)
+        ag_requires_grad_(p[i], true);
+    ag_optimizer *o = ag_adam(p, N_PARAMS, .lr = RATE);
+    for (int i = 0; i < 2; i++)
+        AG_SCOPE (c) {
+            ag_optimizer_zero_grad(o);
+            ag_memory_stats(c, &before);
+            ag_backward(ag_mse_loss(network(p, x), answer));
+            ag_step(o);
+            ag_memory_stats(c, &after);
+        }
+    ag_optimizer_free(o);
+    ag_close(c);
+    return after.peak_bytes - before.current_bytes;
+}
+
+static void tell_memory(ag_context *c, ag_session *s, const model *m)
+{
+    ag_session_statistics stats;
+    run(c, s, m, m->step, LONGEST);
+    ag_session_stats(s, &stats);
+    const size_t dynamic = dynamic_step(LONGEST);
+    printf("\nmemory of a step of %d numbers beside parameters and means:\n", LONGEST);
+    printf("dynamic graph           %7zu bytes\n", dynamic);
+    printf("compiled, in one arena  %7zu bytes, %.2f of that\n", stats.arena_bytes,
+           (double)stats.arena_bytes / (double)dynamic);
+}
+
+int main(int argc, char **argv)
 {
     ag_context *c = ag_open(.on_error = ag_print_and_exit);
     ag_manual_seed(c, 0);
@@ -137,6 +182,8 @@ int main(void)
     }
     printf("then, among 20: %11.2f\n", run(c, s, &m, m.loss, 20));
     printf("and among 30: %13.2f\n", run(c, s, &m, m.loss, 30));
+    if (argc > 1 && strcmp(argv[1], "memory") == 0)
+        tell_memory(c, s, &m);
     ag_session_free(s);
     ag_graph_free(g);
     ag_close(c);
