@@ -29,8 +29,10 @@ static bool record_begin(record_draft *d, const char *op, ag__region *r, int n_i
     d->mark = ag__region_here(r);
     d->bytes = types + (size_t)n_in * sizeof(int32_t);
     d->out = ag__alloc(r->graph->c, d->bytes);
+    if (!d->out)
+        return false;
     d->in = (int32_t *)(void *)((char *)d->out + types);
-    return d->out != NULL;
+    return true;
 }
 
 static bool record_operands(record_draft *d, int at, ag_tensor *const *list, int n)
