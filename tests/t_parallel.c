@@ -300,12 +300,12 @@ static void t_rows_that_are_cut(ag_context *c)
     ag_tensor *all = ag_array(c, ((ag_values){ data, N }), AG_SHAPE(N), .dtype = AG_F64);
     ag_tensor *plain = ag_clone(all);
     CHECK(plain);
-    CHECK_INT((int64_t)ag_item(ag_argmax(plain, 0, false)), 99991);
+    CHECK_CLOSE(ag_item(ag_argmax(plain, 0, false)), 99991, 0);
     CHECK_CLOSE(ag_item(ag_amax(plain)), 1.5, 0);
-    CHECK_INT((int64_t)ag_item(ag_argmin(plain, 0, false)), 77);
+    CHECK_CLOSE(ag_item(ag_argmin(plain, 0, false)), 77, 0);
     CHECK_CLOSE(ag_item(ag_amin(plain)), .5, 0);
     CHECK(ag_fill_(ag_select(plain, 0, 130000), (double)NAN));
-    CHECK_INT((int64_t)ag_item(ag_argmax(plain, 0, false)), 130000);
+    CHECK_CLOSE(ag_item(ag_argmax(plain, 0, false)), 130000, 0);
     CHECK_CLOSE(ag_item(ag_amax(plain)), (double)NAN, 0);
     for (int i = 0; i < N; i++)
         data[i] = 1 + (i * 7919 % 1000 - 499.5) / 1e5;
