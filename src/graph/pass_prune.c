@@ -234,7 +234,7 @@ static bool prune_is_needed(const prune_region *p, const ag__inst *i, int param)
 static bool prune_copy_nested(ag__rewrite *rw, const prune_region *p, const ag__inst *i)
 {
     ag_context *c = rw->to->graph->c;
-    const size_t bytes = (size_t)(i->n_in + i->n_out);
+    const size_t bytes = (size_t)i->n_in + (size_t)i->n_out;
     bool *in = ag__alloc(c, bytes), *out = in ? in + i->n_in : NULL;
     if (!in)
         return false;

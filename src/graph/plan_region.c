@@ -178,7 +178,7 @@ plan_kernel *ag__plan_kernel(plan_build *b, int32_t k)
     ag__plan *p = b->p;
     const ag__inst *i = &b->r->insts[k];
     plan_kernel *kernel = ag__graph_alloc(p->g, sizeof *kernel);
-    const size_t tensors = (size_t)(i->n_in + i->n_out);
+    const size_t tensors = (size_t)i->n_in + (size_t)i->n_out;
     ag_tensor **in = kernel ? ag__graph_alloc(p->g, tensors * sizeof *in) : NULL;
     if (!in)
         return NULL;

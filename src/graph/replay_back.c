@@ -106,7 +106,7 @@ bool ag__replay_back(ag__replay *rp, const ag__inst *i, ag_tensor *const *in, ag
     const ag_tensor *length = in[b.n_carry];
     const int64_t steps = ag__load_int((ag_dtype)length->dtype, ag__at(length), 0);
     const int slots = retrace_slots(&b, i, steps);
-    const size_t n_args = (size_t)(b.step->n_params + b.n_carry);
+    const size_t n_args = (size_t)b.step->n_params + (size_t)b.n_carry;
     const size_t bytes = (n_args + (size_t)slots * (size_t)b.n) * sizeof *b.args;
     int64_t *numbers = ag__alloc(c, (size_t)slots * sizeof *numbers);
     b.args = ag__alloc(c, bytes);

@@ -393,7 +393,7 @@ static void program_sizes(ag__program *p, const program_maker *m)
 
 static bool maker_init(program_maker *m, ag_context *c, const ag__program_text *text)
 {
-    const size_t codes = (size_t)(5 * text->n_steps + 3 * text->n_outputs);
+    const size_t codes = 5 * (size_t)text->n_steps + 3 * (size_t)text->n_outputs;
     const size_t products = codes + (size_t)(3 * text->n_steps + text->n_outputs);
     const size_t values = (size_t)(text->n_inputs + text->n_steps) * AG_DTYPE_COUNT;
     const size_t ints = values + (size_t)text->n_outputs + codes;
