@@ -121,6 +121,41 @@ static void t_each_signature_is_traced_once(ag_context *c)
     }
 }
 
+/* ---- random numbers ---- */
+
+static bool times_random(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m, (void)user;
+    ag_tensor *r = ag_rand_like(in[0]);
+    out[0] = ag_mul(in[0], r);
+    return out[0] != NULL;
+}
+
+/* (x r)^3 at x = 2. A plan that is differentiated again would draw again. */
+static void t_gradients_see_the_numbers_of_the_call(ag_context *c)
+{
+    for (int backend = 0; backend < 2; backend++) {
+        ag_function *f = ag_compile(c, times_random, 1, NULL,
+                                    .backend = backend ? AG_BACKEND_INTERPRET : AG_BACKEND_FUSED);
+        CHECK(f);
+        harness_defer(free_function, f);
+        ag_tensor *x = ag_scalar(c, 2, .dtype = AG_F64, .requires_grad = true), *y, *d, *dd;
+        CHECK(ag_call(f, &x, 1, &y, 1));
+        const double r = ag_item(y) / 2, cube = r * r * r;
+        ag_tensor *z = ag_mul(ag_square(y), y);
+        CHECK(ag_grad(&z, 1, &x, 1, &d, .retain_graph = true));
+        CHECK_CLOSE(ag_item(d) / (12 * cube), 1, 1e-13);
+        if (backend) {
+            CHECK(ag_grad(&z, 1, &x, 1, &d, .create_graph = true) && ag_grad(&d, 1, &x, 1, &dd));
+            CHECK_CLOSE(ag_item(d) / (12 * cube), 1, 1e-13);
+            CHECK_CLOSE(ag_item(dd) / (12 * cube), 1, 1e-13);
+        } else {
+            CHECK_ERROR(ag_grad(&z, 1, &x, 1, &d, .create_graph = true), AG_ERR_UNSUPPORTED,
+                        "draws random numbers");
+        }
+    }
+}
+
 /* ---- constants of its graph ---- */
 
 static ag_tensor *below_ten(ag_tensor *const *in, int n, void *user)
@@ -893,6 +928,7 @@ static void t_graphs_can_be_looked_at(ag_context *c)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_each_signature_is_traced_once), TEST(t_constants_are_recorded_in_functions),
+               TEST(t_gradients_see_the_numbers_of_the_call),
                TEST(t_sizes_of_one_and_zero_are_signatures),
                TEST(t_strides_are_no_part_of_a_signature), TEST(t_gradients_to_third_order),
                TEST(t_inside_a_larger_expression), TEST(t_two_results),
