@@ -121,6 +121,97 @@ static void t_each_signature_is_traced_once(ag_context *c)
     }
 }
 
+/* ---- random numbers ---- */
+
+static bool times_random(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m, (void)user;
+    ag_tensor *r = ag_rand_like(in[0]);
+    out[0] = ag_mul(in[0], r);
+    return out[0] != NULL;
+}
+
+/* (x r)^3 at x = 2. A plan that is differentiated again would draw again. */
+static void t_gradients_see_the_numbers_of_the_call(ag_context *c)
+{
+    for (int backend = 0; backend < 2; backend++) {
+        ag_function *f = ag_compile(c, times_random, 1, NULL,
+                                    .backend = backend ? AG_BACKEND_INTERPRET : AG_BACKEND_FUSED);
+        CHECK(f);
+        harness_defer(free_function, f);
+        ag_tensor *x = ag_scalar(c, 2, .dtype = AG_F64, .requires_grad = true), *y, *d, *dd;
+        CHECK(ag_call(f, &x, 1, &y, 1));
+        const double r = ag_item(y) / 2, cube = r * r * r;
+        ag_tensor *z = ag_mul(ag_square(y), y);
+        CHECK(ag_grad(&z, 1, &x, 1, &d, .retain_graph = true));
+        CHECK_CLOSE(ag_item(d) / (12 * cube), 1, 1e-13);
+        if (backend) {
+            CHECK(ag_grad(&z, 1, &x, 1, &d, .create_graph = true) && ag_grad(&d, 1, &x, 1, &dd));
+            CHECK_CLOSE(ag_item(d) / (12 * cube), 1, 1e-13);
+            CHECK_CLOSE(ag_item(dd) / (12 * cube), 1, 1e-13);
+        } else {
+            CHECK_ERROR(ag_grad(&z, 1, &x, 1, &d, .create_graph = true), AG_ERR_UNSUPPORTED,
+                        "draws random numbers");
+        }
+    }
+}
+
+/* ---- constants of its graph ---- */
+
+static ag_tensor *below_ten(ag_tensor *const *in, int n, void *user)
+{
+    (void)n, (void)user;
+    return ag_lt(ag_sum(in[0]), 10);
+}
+
+static bool thrice(ag_tensor *const *in, int n, ag_tensor **out, void *user)
+{
+    ag_tensor *k = ag_scalar(ag_context_of(in[0]), 3);
+    (void)n, (void)user;
+    out[0] = ag_mul(in[0], ag_constant(ag_graph_of(in[0]), k, .name = "three"));
+    return out[0] != NULL;
+}
+
+/* 3 x, and times 3 until it is 10: a constant of a body and one of the function. */
+static bool with_constants(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)m;
+    ag_tensor *x;
+    return thrice(in, n, &x, user) && ag_while_loop(below_ten, thrice, &x, 1, out);
+}
+
+static bool with_placeholder(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m, (void)user;
+    out[0] = ag_add(in[0], ag_placeholder(ag_graph_of(in[0]), AG_F32, AG_SHAPE(3)));
+    return out[0] != NULL;
+}
+
+static bool with_variable(ag_tensor *const *in, int n, ag_tensor **out, int m, void *user)
+{
+    (void)n, (void)m, (void)user;
+    ag_tensor *zero = ag_scalar(ag_context_of(in[0]), 0);
+    out[0] = ag_add(in[0], ag_variable(ag_graph_of(in[0]), zero));
+    return out[0] != NULL;
+}
+
+static void t_constants_are_recorded_in_functions(ag_context *c)
+{
+    ag_function *f = compiled(c, with_constants, 1, NULL);
+    ag_tensor *x = ag_ones(c, AG_SHAPE(2), .requires_grad = true), *y, *gradient;
+    CHECK(ag_call(f, &x, 1, &y, 1));
+    CHECK_CLOSE(ag_at(y, 0), 9, 1e-6);
+    ag_tensor *sum = ag_sum(y);
+    CHECK(ag_grad(&sum, 1, &x, 1, &gradient));
+    CHECK_CLOSE(ag_at(gradient, 1), 9, 1e-6);
+    const ag_fn wrong[] = { with_placeholder, with_variable };
+    for (int i = 0; i < 2; i++) {
+        f = compiled(c, wrong[i], 1, NULL);
+        CHECK_ERROR(ag_call(f, &x, 1, &y, 1), AG_ERR_GRAPH,
+                    "a compiled function has no placeholders and variables");
+    }
+}
+
 static void t_sizes_of_one_and_zero_are_signatures(ag_context *c)
 {
     shared s = { 0 }, plain = { 0 };
@@ -836,7 +927,9 @@ static void t_graphs_can_be_looked_at(ag_context *c)
 
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_each_signature_is_traced_once), TEST(t_sizes_of_one_and_zero_are_signatures),
+    return RUN(TEST(t_each_signature_is_traced_once), TEST(t_constants_are_recorded_in_functions),
+               TEST(t_gradients_see_the_numbers_of_the_call),
+               TEST(t_sizes_of_one_and_zero_are_signatures),
                TEST(t_strides_are_no_part_of_a_signature), TEST(t_gradients_to_third_order),
                TEST(t_inside_a_larger_expression), TEST(t_two_results),
                TEST(t_the_call_is_one_node), TEST(t_gradcheck), TEST(t_forward_mode),

@@ -239,7 +239,35 @@ static void t_random_numbers(ag_context *c)
     }
 }
 
+/* y = x r: gradients of y, of 3 y, and both of y^2 are of the same numbers. */
+static void t_random_numbers_of_several_gradients(ag_context *c)
+{
+    ag_graph *g = flow_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F64, AG_SHAPE()), *out[2], *fetches[5], *r[5];
+    CHECK(x && random_product(x, 0, out));
+    ag_tensor *thrice = ag_mul(out[0], 3), *square = ag_square(out[0]);
+    fetches[0] = out[0];
+    CHECK(ag_grad(out, 1, &x, 1, &fetches[1]) && ag_grad(&thrice, 1, &x, 1, &fetches[2]));
+    CHECK(ag_grad(&square, 1, &x, 1, &fetches[3]) && ag_grad(&fetches[3], 1, &x, 1, &fetches[4]));
+    const ag_feed feed = { x, ag_scalar(c, 2, .dtype = AG_F64) };
+    for (int backend = 0; backend < 2; backend++)
+        for (int m = 1; m < 5; m++) { /* one of them beside y, and all */
+            ag_session *s = flow_session(g, backend ? AG_BACKEND_INTERPRET : AG_BACKEND_FUSED);
+            ag_tensor *two[] = { fetches[0], fetches[m] };
+            CHECK(ag_session_run(s, &feed, 1, two, 2, r));
+            const double once = ag_item(r[0]) / 2;
+            const double alone[] = { 1, once, 3 * once, 4 * once * once, 2 * once * once };
+            CHECK_CLOSE(ag_item(r[1]) / alone[m], 1, 1e-13);
+            CHECK(ag_session_run(s, &feed, 1, fetches, 5, r));
+            const double y = ag_item(r[0]) / 2;
+            const double all[] = { 2 * y, y, 3 * y, 4 * y * y, 2 * y * y };
+            for (int i = 0; i < 5; i++)
+                CHECK_CLOSE(ag_item(r[i]) / all[i], 1, 1e-13);
+        }
+}
+
 int main(int argc, char **argv)
 {
-    return RUN(TEST(t_one_tensor), TEST(t_views), TEST(t_who_uses_what), TEST(t_random_numbers));
+    return RUN(TEST(t_random_numbers_of_several_gradients), TEST(t_one_tensor), TEST(t_views),
+               TEST(t_who_uses_what), TEST(t_random_numbers));
 }

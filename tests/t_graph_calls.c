@@ -284,6 +284,10 @@ static void t_matrices_of_derivatives(ag_context *c)
     ag_tensor *hv = ag_hvp(sum_of_cubes, x, w, &value, NULL);
     ag_tensor *vh = ag_vhp(sum_of_cubes, x, w, &other, NULL);
     CHECK(j && h && forward && zeros && hv && vh && value && other);
+    for (int k = 0; k < 2; k++) { /* values are outside of what is differentiated */
+        ag_tensor *none = x;
+        CHECK(ag_grad(k ? &other : &value, 1, &x, 1, &none, .allow_unused = true) && !none);
+    }
     ag_tensor *v = ag_array(c, AG_VALUES(1, 2), AG_SHAPE(2), .dtype = AG_F64);
     ag_tensor *u = ag_array(c, AG_VALUES(3, 5), AG_SHAPE(2), .dtype = AG_F64);
     CHECK(v && u);

@@ -176,7 +176,9 @@ static bool hessian_value(ag_tensor *const *in, int n, ag_tensor **out, int m, v
                        "single element",
                        h->name);
     ag__tensor_unref(h->value);
-    h->value = out[0] ? ag__tensor_alias(out[0]) : NULL;
+    h->value = NULL;
+    ag_tensor *outside = out[0] && ag__is_symbolic(out[0]) ? ag_detach(out[0]) : out[0];
+    h->value = outside ? ag__tensor_alias(outside) : NULL;
     return h->value != NULL;
 }
 

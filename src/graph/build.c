@@ -9,29 +9,52 @@
 
 /* ---- values ---- */
 
-/* An instruction without operands in the main region, with a name. */
+/* The region around all that are being traced: main, or a compiled function, which does not see
+ * main. */
+static ag__region *build_outermost(ag_graph *g)
+{
+    ag__region *r = g->c->tracing;
+    if (!r || r->graph != g)
+        return &g->main;
+    while (r->parent)
+        r = r->parent;
+    return r;
+}
+
+/* An instruction without operands in that region. Only values of main have names. */
 static ag_tensor *build_source(ag_graph *g, const ag__op *op, ag_dtype dtype, ag_ints shape,
                                ag_tensor *tensor, const ag_node_options *o)
 {
     ag_tensor *out;
     ag__geometry geometry;
-    const ag__region_mark mark = ag__region_here(&g->main);
+    ag__region *r = build_outermost(g);
+    const ag__region_mark mark = ag__region_here(r);
     ag__geometry_set(&geometry, dtype, shape);
-    if (!ag__record_in(&g->main, &(ag__inst){ .op = op, .n_out = 1, .tensor = tensor }, &geometry,
-                       &out)) {
+    if (!ag__record_in(r, &(ag__inst){ .op = op, .n_out = 1, .tensor = tensor }, &geometry, &out)) {
         ag__tensor_unref(tensor);
         return NULL;
     }
-    if (!o || !o->name || ag__graph_name(g, ag__symbol_of(out)->value, o->name))
+    if (!o || !o->name || r != &g->main || ag__graph_name(g, ag__symbol_of(out)->value, o->name))
         return ag__give(out);
     ag__tensor_unref(out);
-    ag__region_rewind(&g->main, mark);
+    ag__region_rewind(r, mark);
     return NULL;
+}
+
+static bool build_outside_functions(ag_graph *g, const char *op)
+{
+    return build_outermost(g) == &g->main ||
+           ag_fail(
+               g->c, AG_ERR_GRAPH,
+               "ag_%s: a compiled function has no placeholders and variables; what changes from "
+               "call to call is an input of it",
+               op);
 }
 
 static bool build_check_shape(ag_graph *g, const char *op, ag_dtype dtype, ag_ints shape)
 {
-    return g && ag__graph_open(op, g) && ag__rule_type(g->c, op, dtype, shape);
+    return g && ag__graph_open(op, g) && build_outside_functions(g, op) &&
+           ag__rule_type(g->c, op, dtype, shape);
 }
 
 ag_tensor *(ag_placeholder)(ag_graph *g, ag_dtype dtype, ag_ints shape, const ag_node_options *o)
@@ -80,6 +103,8 @@ ag_tensor *(ag_constant)(ag_graph *g, ag_tensor *value, const ag_node_options *o
 
 ag_tensor *(ag_variable)(ag_graph *g, ag_tensor *initial, const ag_node_options *o)
 {
+    if (!g || !build_outside_functions(g, "variable"))
+        return NULL;
     ag_tensor *copy = build_copy(g, "variable", initial);
     return copy ? build_source(g, &ag__op_variable, (ag_dtype)copy->dtype, ag__sizes(copy), copy, o)
                 : NULL;

@@ -238,8 +238,13 @@ static ag__compiled *compiled_derivative(ag__compiled *k)
     return k->derivative;
 }
 
+/* The joint function computes the results once more, and would draw other numbers for that. */
 static bool compiled_vjp_again(ag__rule *r, ag__compiled *k, ag_tensor **list, ag_tensor **out)
 {
+    if (ag__region_draws(&k->g->main))
+        return ag_fail(r->c, AG_ERR_UNSUPPORTED,
+                       "ag_call: a gradient with create_graph is taken of a compiled function that "
+                       "draws random numbers; compile it with AG_BACKEND_INTERPRET");
     for (int i = 0; i < k->n; i++)
         list[i] = ag__in(r, i);
     ag__compiled *d = compiled_derivative(k);

@@ -446,6 +446,16 @@ static bool turn_loop_vjp(ag__rule *r)
     return ok;
 }
 
+/* Two twins of a loop would draw other numbers. */
+static bool turn_may_draw(const ag__rule *r)
+{
+    const ag__flow_place *place = ag__node_payload(r->node);
+    const ag__inst *i = ag__flow_inst(r);
+    return (!i->twin && place->region == r->c->tracing) || !ag__inst_draws(i) ||
+           ag_fail(r->c, AG_ERR_UNSUPPORTED,
+                   "a loop draws random numbers, and its gradient is taken twice");
+}
+
 static bool turn_flow_vjp(ag__rule *r)
 {
     const ag__inst *i = ag__flow_inst(r);
@@ -453,8 +463,9 @@ static bool turn_flow_vjp(ag__rule *r)
         return ag__flow_again(r);
     if (i->op != &ag__op_while && i->op != &ag__op_scan)
         return turn_branches_vjp(r);
-    return i->attrs->list[AG_FLOW_SNAPSHOTS] && !r->c->grad_enabled ? ag__flow_back(r)
-                                                                    : turn_loop_vjp(r);
+    if (i->attrs->list[AG_FLOW_SNAPSHOTS] && !r->c->grad_enabled)
+        return ag__flow_back(r);
+    return turn_may_draw(r) && turn_loop_vjp(r);
 }
 
 static const char *turn_flow_name(const ag_node *n)
