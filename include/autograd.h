@@ -244,7 +244,7 @@ AG_API const char *ag_dtype_name(ag_dtype dtype); /* "float32" */
 AG_API size_t ag_dtype_size(ag_dtype dtype);
 AG_API char *ag_to_string(ag_tensor *t); /* as PyTorch prints it; free with ag_free */
 AG_API void ag_print(ag_tensor *t);      /* the same to stdout, and a newline */
-AG_API bool ag_set_name(ag_tensor *t, const char *name);
+AG_API bool ag_set_name(ag_tensor *t, const char *name); /* ignored in bodies of static graphs */
 AG_API const char *ag_name(const ag_tensor *t); /* NULL when it has none */
 
 /* ---- automatic differentiation ------------------------------------------------------------- */

@@ -122,6 +122,24 @@ static void t_names_are_unique(ag_context *c)
     CHECK(ag_set_name(y, "y") && ag_graph_find(g, "y") && !ag_graph_find(g, "loss"));
 }
 
+static bool named_body(ag_tensor *const *carry, int n, ag_tensor *const *x, int k, ag_tensor **next,
+                       ag_tensor **y, int m, void *user)
+{
+    (void)n, (void)x, (void)k, (void)y, (void)m, (void)user;
+    return (next[0] = ag_mul(carry[0], 2)) && ag_set_name(next[0], "inside") && !ag_name(next[0]);
+}
+
+/* A function that names its values may be a body, where there are no names. */
+static void t_names_in_bodies_are_ignored(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F32, AG_SHAPE()), *y;
+    CHECK(x && ag_scan(named_body, &x, 1, NULL, 0, &y, NULL, 0, .length = 3));
+    CHECK(!ag_graph_find(g, "inside") && !ag_error(c));
+    ag_session *s = graphs_session(g, AG_BACKEND_FUSED);
+    CHECK_VALUES(FETCH(s, y, { x, ag_ones(c, AG_SHAPE()) }), AG_SHAPE(), AG_VALUES(8), 0);
+}
+
 static void t_name_scopes(ag_context *c)
 {
     ag_graph *g = graphs_graph(c);
@@ -386,7 +404,7 @@ int main(int argc, char **argv)
 {
     return RUN(TEST(t_a_placeholder_says_what_it_is), TEST(t_placeholders_that_cannot_be),
                TEST(t_data_is_copied), TEST(t_numbers_beside_symbolic_tensors),
-               TEST(t_names_are_unique), TEST(t_name_scopes),
+               TEST(t_names_are_unique), TEST(t_names_in_bodies_are_ignored), TEST(t_name_scopes),
                TEST(t_a_finalised_graph_takes_nothing_more), TEST(t_a_symbolic_tensor_has_no_data),
                TEST(t_symbolic_values_for_tensors_with_data), TEST(t_two_graphs_do_not_mix),
                TEST(t_two_contexts_do_not_mix), TEST(t_tensors_outlive_their_graph));

@@ -106,10 +106,7 @@ bool ag__symbol_set_name(ag_tensor *t, const char *name)
     const ag__symbol *s = ag__symbol_of(t);
     if (!ag__graph_open("set_name", s->graph) || !ag__symbol_alive("set_name", t))
         return false;
-    if (s->region != &s->graph->main)
-        return ag_fail(t->c, AG_ERR_GRAPH,
-                       "ag_set_name: values inside a loop or branch have no names");
-    return ag__graph_name(s->graph, s->value, name);
+    return s->region != &s->graph->main || ag__graph_name(s->graph, s->value, name);
 }
 
 const char *ag__symbol_name(const ag_tensor *t)
