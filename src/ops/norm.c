@@ -284,25 +284,8 @@ static unsigned layer_norm_needs(unsigned wanted)
            (wanted & 1 ? 2u : 0);
 }
 
-/* Fills (x - mean) / std and 1 / std: from the saved values, or, when a graph of the gradient is
- * wanted, from x by operations. */
-static bool layer_norm_parts(ag__rule *r, ag_ints dims, ag_tensor **z, ag_tensor **rstd)
-{
-    ag_tensor *x = ag__in(r, 0), *centred;
-    if (r->c->grad_enabled) {
-        centred = (ag_sub)(x, ag_mean(x, .dims = dims, .keepdim = true));
-        ag_tensor *var = ag_mean(ag_square(centred), .dims = dims, .keepdim = true);
-        *rstd = ag_rsqrt((ag_add)(var, ag__number(x, r->attrs->p)));
-    } else {
-        centred = (ag_sub)(x, ag__out(r, 1));
-        *rstd = ag__out(r, 2);
-    }
-    *z = (ag_mul)(centred, *rstd);
-    return *z != NULL;
-}
-
-/* What x gets from the hidden results: of them depends what this rule makes without a graph, which a
- * traced graph may differentiate again. d mean / d x = 1 / n, d rstd / d x = -rstd^2 z / n. */
+/* What x gets from the hidden results, from which the gradients are computed: d mean / d x = 1 / n,
+ * d rstd / d x = -rstd^2 z / n. */
 static bool layer_norm_hidden(ag__rule *r, ag_tensor *z, ag_tensor *rstd)
 {
     const ag_ints shape = ag__in_shape(r, 0);
@@ -333,7 +316,9 @@ static bool layer_norm_vjp(ag__rule *r)
     for (int i = 0; i < n; i++)
         list[i] = i - n;
     const ag_ints dims = { list, n };
-    if (!layer_norm_parts(r, dims, &z, &rstd))
+    rstd = ag__out(r, 2);
+    z = (ag_mul)((ag_sub)(ag__in(r, 0), ag__out(r, 1)), rstd);
+    if (!z)
         return false;
     if (!g)
         return !ag__wants(r, 0) || layer_norm_hidden(r, z, rstd);
