@@ -62,6 +62,19 @@ static void shapes_alternate(ag_tensor **parts, int n, ag_tensor *x, ag_tensor *
         parts[i] = i % 2 ? y : x;
 }
 
+/* An element above the diagonal, but of nothing. */
+static void t_shapes_of_nothing(ag_context *c)
+{
+    ag_graph *g = graphs_graph(c);
+    ag_tensor *x = ag_placeholder(g, AG_F32, AG_SHAPE(-1, 2)), *y = ag_diagonal(x, 1, 0, 1);
+    CHECK_SHAPE(y, AG_SHAPE(-1));
+    ag_session *s = graphs_session(g, AG_BACKEND_FUSED);
+    for (int n = 0; n < 4; n++) {
+        ag_tensor *v = ag_ones(c, AG_SHAPE(n, 2));
+        CHECK_SHAPE(FETCH(s, y, { x, v }), AG_SHAPE(n > 0));
+    }
+}
+
 static void t_shapes_of_very_many(ag_context *c)
 {
     static ag_tensor *parts[MANY];
@@ -120,6 +133,6 @@ static void t_shapes_that_fit_in_one_way(ag_context *c)
 int main(int argc, char **argv)
 {
     return RUN(TEST(t_cat_of_unknown_sizes), TEST(t_cat_of_many), TEST(t_parts_of_unknown_sizes),
-               TEST(t_shapes_of_very_many), TEST(t_shapes_of_many_dimensions),
-               TEST(t_shapes_that_fit_in_one_way));
+               TEST(t_shapes_of_nothing), TEST(t_shapes_of_very_many),
+               TEST(t_shapes_of_many_dimensions), TEST(t_shapes_that_fit_in_one_way));
 }

@@ -4,8 +4,8 @@
  * The rows' `infer` functions take numbers for sizes. So unknown sizes are tried out, with numbers
  * that hardly occur; what differs between the results is unknown. Where the operands do not fit
  * with these, sizes that stand in the call are tried in their place, as in [-1, 3] + [5, 3], and
- * stay for those dims that need it. Sizes that must agree are changed together, and each is 1 for
- * once, which may be less than a part that is cut out.
+ * stay for those dims that need it. Sizes that must agree are changed together, and each is 0 and 1
+ * for once, which may be less than a part that is cut out.
  *
  * The time of a trial grows with the number of operands, so the number of trials must not: unknown
  * sizes of many operands, as those of cat, are told apart by their dimension alone.
@@ -265,8 +265,10 @@ static bool shapes_merge(shapes_trial *t, ag__geometry *out, ag__geometry *other
         t->places[i].chosen = !t->places[i].fixed;
     shapes_vary(t, t->other, out, other);
     for (int i = 0; i < t->n && !t->alike; i++) {
-        t->places[i].chosen = true;
-        shapes_vary(t, 1, out, other);
+        for (int size = 0; size < 2; size++) {
+            t->places[i].chosen = true;
+            shapes_vary(t, size, out, other);
+        }
         for (int k = 0; k < i && t->n <= SHAPES_PAIRS; k++) {
             t->places[i].chosen = t->places[k].chosen = true;
             shapes_vary(t, t->other, out, other);
