@@ -28,15 +28,12 @@ static bool batched_check_shape(ag_context *c, int j, const ag_tensor *g, const 
     ag__shape_text a, b;
     const int batch = g->ndim > 0;
     const ag_ints rest = { g->dims + batch, g->ndim - batch };
-    bool fits = batch && rest.n == y->ndim; /* a size that is not known yet does */
-    for (int d = 0; d < rest.n && fits; d++)
-        fits = rest.data[d] == y->dims[d] || rest.data[d] < 0 || y->dims[d] < 0;
     if (batch && g->dims[0] < 0)
         return ag_fail(c, AG_ERR_SHAPE,
                        "ag_grad: the first size of grad_output[%d] must be known in a graph, since "
                        "it decides how many passes there are",
                        j);
-    if (!fits)
+    if (!batch || !ag__shape_may_be(rest, ag__sizes(y)))
         return ag_fail(
             c, AG_ERR_SHAPE,
             "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as "

@@ -43,6 +43,12 @@ typedef struct {
 /* Begins a plan for steps >= 0 and snapshots >= 1; kept[0..snapshots) is the planner's to use. The
  * current state is state 0, which takes a snapshot unless it is reversed at once. */
 void ag__revolve_begin(ag__revolve *r, int64_t steps, int snapshots, int64_t *kept);
+/* So many snapshots are worth it, and as many as steps at most. */
+static inline int ag__revolve_room(int64_t snapshots, int64_t steps)
+{
+    const int64_t most = snapshots < steps ? snapshots : steps;
+    return most < 1 ? 1 : most > INT32_MAX ? INT32_MAX : (int)most;
+}
 ag__revolve_action ag__revolve_next(ag__revolve *r);
 /* How many steps a plan advances in all; INT64_MAX when they are more. */
 int64_t ag__revolve_cost(int64_t steps, int snapshots);

@@ -500,14 +500,14 @@ static void sequence_free(void *user)
 static int sequence_room(int64_t steps, ag_tensor *const *inputs, int n,
                          const ag_checkpoint_sequence_options *o)
 {
-    int64_t room = steps > 1 ? steps : 1, bytes = 0;
+    int64_t room = steps, bytes = 0;
     for (int i = 0; i < n; i++)
         bytes += inputs[i]->numel * (int64_t)ag__itemsize((ag_dtype)inputs[i]->dtype);
     if (o->budget_bytes && bytes > 0 && o->budget_bytes / (size_t)bytes < (size_t)room)
         room = (int64_t)(o->budget_bytes / (size_t)bytes);
     if (o->snapshots > 0 && o->snapshots < room)
         room = o->snapshots;
-    return room < 1 ? 1 : room > INT32_MAX ? INT32_MAX : (int)room;
+    return ag__revolve_room(room, steps);
 }
 
 /* The user's data are given up with it, also when there is none. */

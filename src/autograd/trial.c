@@ -123,15 +123,6 @@ bool ag__trial_call(ag__trial *t, ag_fn fn, ag_tensor *const *in, ag_tensor *con
     return ok && trial_check_graphs(t) && trial_check_stand_ins(t, in);
 }
 
-/* Sizes that are not known yet fit any. */
-static bool trial_fits(const ag_tensor *v, const ag_tensor *like)
-{
-    bool fits = v->ndim == like->ndim;
-    for (int d = 0; d < v->ndim && fits; d++)
-        fits = v->dims[d] == like->dims[d] || v->dims[d] < 0 || like->dims[d] < 0;
-    return fits;
-}
-
 bool ag__trial_check_v(const ag__trial *t, const ag_tensor *v, const ag_tensor *like, int i, int n)
 {
     ag__shape_text a, b, entry;
@@ -142,7 +133,7 @@ bool ag__trial_check_v(const ag__trial *t, const ag_tensor *v, const ag_tensor *
     entry.text[0] = '\0';
     if (n > 1)
         snprintf(entry.text, sizeof entry.text, "Entry %d in ", i);
-    if (!trial_fits(v, like))
+    if (!ag__shape_may_be(ag__sizes(v), ag__sizes(like)))
         return ag_fail(t->c, AG_ERR_SHAPE, "%s: %sv has invalid size: should be %s but got %s.",
                        t->name, entry.text, ag__shape_string(&a, ag__sizes(like)),
                        ag__shape_string(&b, ag__sizes(v)));

@@ -45,8 +45,7 @@ static bool exec_back_follow(ag__plan *p, const plan_back *b, ag__revolve *plan)
 bool ag__exec_back(ag__plan *p, const plan_back *b)
 {
     const int64_t steps = ag__load_int((ag_dtype)b->length_of->dtype, ag__at(b->length_of), 0);
-    const int64_t most = b->snapshots < steps ? b->snapshots : steps;
-    const int room = most < 1 ? 1 : most > INT32_MAX ? INT32_MAX : (int)most;
+    const int room = ag__revolve_room(b->snapshots, steps);
     if (!ag__plan_room(p, b->kept, (size_t)room * b->bytes, 0) ||
         !ag__plan_room(p, b->numbers, (size_t)room * sizeof(int64_t), 0))
         return false;

@@ -286,16 +286,11 @@ static bool back_differentiate(back_loop *b)
     const ag__region *joint = plain ? ag__joint(b->c, "while_back", plain, b->wanted) : NULL;
     if (!joint)
         return false;
-    int n = n_in;
-    for (int j = 0; j < n_out; j++) {
-        ag_tensor *y = ag__flow_output(r, j);
-        if (y && !ag__is_float((ag_dtype)y->dtype))
-            continue;
-        if (!y || !(in[n++] = ag__flow_cotangent(r, j, y)))
-            return false;
-    }
+    const int n_cotangents = ag__flow_cotangents(r, n_out, in + n_in);
+    if (n_cotangents < 0)
+        return false;
     const ag__part part = {
-        b->c, joint, joint->params, joint->outs + n_out, n, joint->n_outs - n_out
+        b->c, joint, joint->params, joint->outs + n_out, n_in + n_cotangents, joint->n_outs - n_out
     };
     if (!ag__part_replay(&part, in, out))
         return false;

@@ -35,6 +35,20 @@ ag_tensor *ag__flow_output(const ag__rule *r, int j)
     return ag__give(ag__symbol_new(place->region, place->region->insts[place->inst].out + j));
 }
 
+int ag__flow_cotangents(const ag__rule *r, int n_out, ag_tensor **list)
+{
+    int n = 0;
+    for (int j = 0; j < n_out; j++) {
+        ag_tensor *y = ag__flow_output(r, j);
+        if (y && !ag__is_float((ag_dtype)y->dtype))
+            continue;
+        if (!y || !(list[n] = ag__flow_cotangent(r, j, y)))
+            return -1;
+        n++;
+    }
+    return n;
+}
+
 /* ---- branches ---- */
 
 typedef struct {
@@ -67,14 +81,10 @@ static bool turn_branches(ag__rule *r, ag_tensor **in, ag__type *types, ag__geom
         if (wanted[k - 1])
             ag__geometry_set(&geometry[m++], (ag_dtype)in[k]->dtype, ag__sizes(in[k]));
     }
-    for (int j = 0; j < i.n_out; j++) {
-        ag_tensor *y = ag__flow_output(r, j);
-        if (y && !ag__is_float((ag_dtype)y->dtype))
-            continue;
-        if (!y || !(in[n] = ag__flow_cotangent(r, j, y)))
-            return false;
-        n++;
-    }
+    const int n_cotangents = ag__flow_cotangents(r, i.n_out, in + n);
+    if (n_cotangents < 0)
+        return false;
+    n += n_cotangents;
     for (int k = 1; k < n; k++)
         types[k - 1] = ag__type_of(in[k]);
     for (int k = 0; k < i.n_regions; k++) {
@@ -255,9 +265,10 @@ static bool turn_forward(turn_loop *l)
     return true;
 }
 
-/* ---- the scan back: carry: gradients of the carry, sums for captured values; xs: stacks,
- * gradients of ys,
- *      xs of the loop; captured: those of the loop ---- */
+/* ---- the scan back ---- */
+
+/* Carry: gradients of the carry, sums for captured values; xs: stacks, gradients of ys, xs of the
+ * loop; captured: those of the loop. */
 
 static int turn_back_carry(const turn_loop *l) { return l->n_float_carry + l->n_wanted_captured; }
 static int turn_back_xs(const turn_loop *l) { return l->n_kept + l->n_float_ys + l->n_xs; }

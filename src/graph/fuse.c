@@ -86,7 +86,7 @@ static int32_t fuse_member(const fuse_group *g, int32_t v)
 static bool fuse_reads(const fuse_group *g, const ag__inst *i)
 {
     for (int j = 0; j < i->n_in + i->n_after; j++)
-        if (fuse_member(g, j < i->n_in ? i->in[j] : i->after[j - i->n_in]) >= 0)
+        if (fuse_member(g, ag__inst_use(i, j)) >= 0)
             return true;
     return false;
 }
@@ -131,7 +131,7 @@ static bool fuse_alone(const fuse_group *g, int32_t p)
         if (!g->b->s.needed[m] || (m >= g->first && g->member[m - g->first]))
             continue;
         for (int j = 0; j < i->n_in + i->n_after; j++)
-            if ((j < i->n_in ? i->in[j] : i->after[j - i->n_in]) == r->insts[p].out)
+            if (ag__inst_use(i, j) == r->insts[p].out)
                 return false;
     }
     return true;
@@ -238,10 +238,16 @@ typedef struct {
     int32_t made[FUSE_STEPS];   /* the values that the steps give */
 } fuse_text;
 
+/* Instruction m is part of the program. */
+static bool fuse_has(const fuse_text *t, int32_t m)
+{
+    return m != t->product && t->b->group[m] == t->last;
+}
+
 static bool fuse_inside(const fuse_text *t, int32_t v)
 {
     const int32_t by = t->b->r->values[v].inst;
-    return by >= 0 && by != t->product && t->b->group[by] == t->last;
+    return by >= 0 && fuse_has(t, by);
 }
 
 /* The number of value v in the text, after all inputs are known. */
@@ -343,12 +349,12 @@ static bool fuse_output(fuse_text *t, int32_t v, int which)
     return true;
 }
 
-/* The inputs, which are there before the program; those that the product reads are not among them. */
+/* What the program reads is there before it. */
 static void fuse_inputs(fuse_text *t, int32_t first)
 {
     const ag__region *r = t->b->r;
     for (int32_t m = first; m <= t->last; m++)
-        for (int j = 0; j < r->insts[m].n_in && t->b->group[m] == t->last && m != t->product; j++)
+        for (int j = 0; j < r->insts[m].n_in && fuse_has(t, m); j++)
             fuse_input(t, r->insts[m].in[j]);
 }
 
@@ -356,11 +362,9 @@ static void fuse_steps(fuse_text *t, int32_t first)
 {
     for (int32_t m = first; m <= t->last; m++) {
         const ag__inst *i = &t->b->r->insts[m];
-        if (t->b->group[m] != t->last)
+        if (!fuse_has(t, m))
             continue;
         t->b->p->n_nodes++;
-        if (m == t->product)
-            continue;
         if (fuse_reducer(i->op) < 0)
             fuse_step(t, i);
         else
@@ -373,7 +377,7 @@ static bool fuse_outputs(fuse_text *t, int32_t first)
     const ag__region *r = t->b->r;
     for (int32_t m = first; m <= t->last; m++) {
         const int32_t v = r->insts[m].out;
-        if (t->b->group[m] != t->last || m == t->product)
+        if (!fuse_has(t, m))
             continue;
         const int which = fuse_reducer(r->insts[m].op);
         if (which >= 0 ? !fuse_output(t, v, which)
@@ -390,6 +394,7 @@ static bool fuse_fill(fuse_text *t, plan_step *s)
         if (t->b->group[m] == t->last && ag__is_product(t->b->r->insts[m].op))
             t->product = m;
     if (t->product >= 0) {
+        t->b->p->n_nodes++;
         s->u.program.product = ag__plan_kernel(t->b, t->product);
         if (!s->u.program.product)
             return false;

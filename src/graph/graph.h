@@ -63,8 +63,8 @@ struct ag__region {
     int n_values, n_insts, n_params, n_captured, n_outs;
     int32_t n_fixed; /* values that were there before the function that is recorded: not written */
     int room_values, room_insts, room_params, room_captured;
-    int32_t
-        numbers[AG_NUMBERS]; /* the latest constants that are numbers; 0: none, else value + 1 */
+    /* The latest constants that are numbers; 0: none, else value + 1. */
+    int32_t numbers[AG_NUMBERS];
 };
 
 typedef struct ag__chunk {
@@ -136,6 +136,12 @@ typedef struct {
 } ag__region_mark;
 ag__region_mark ag__region_here(const ag__region *r);
 void ag__region_rewind(ag__region *r, ag__region_mark mark);
+/* Of n_in + n_after values that an instruction uses: operands (-1: left out), then what it comes
+ * after. */
+static inline int32_t ag__inst_use(const ag__inst *i, int j)
+{
+    return j < i->n_in ? i->in[j] : i->after[j - i->n_in];
+}
 static inline ag_ints ag__value_shape(const ag__value *v) { return (ag_ints){ v->shape, v->ndim }; }
 
 /* ---- recording ---- */

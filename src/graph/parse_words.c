@@ -279,6 +279,7 @@ const char *ag__parse_name(ag__reader *r)
     r->at++;
     return name;
 }
+
 /* ---- values ---- */
 
 /* "%4", a value of the region; -1: an error. */

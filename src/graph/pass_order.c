@@ -13,8 +13,7 @@
 
 typedef struct {
     int32_t *base; /* of values: what they are views of, or themselves */
-    int32_t
-        *last; /* of bases: the last instruction that uses them; n_insts: the region's results */
+    int32_t *last; /* of bases: who uses them last; n_insts: the region's results do */
     int32_t *next; /* of instructions: operands seen to; -1: it is copied */
     int32_t *path;
     bool *late; /* of instructions */

@@ -6,8 +6,8 @@
  * is computed: (a b)' = b' a'. Eager gradients do that too (see "layout of gradients" in
  * ops/matmul.c).
  *
- * A product with a bias behind it stays two instructions: addmm copies the bias first, which takes
- * as long as adding it afterwards, and that sum can be fused with what follows.
+ * A product with a bias behind it stays two instructions: addmm writes the bias first, which takes
+ * as long as adding it at the end of the product (fuse.c), together with what follows.
  */
 #include <string.h>
 

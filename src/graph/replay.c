@@ -361,7 +361,7 @@ static void replay_release(ag__replay *rp, int32_t k)
 {
     const ag__inst *i = &rp->r->insts[k];
     for (int j = 0; j < i->n_in + i->n_after; j++) {
-        const int32_t v = j < i->n_in ? i->in[j] : i->after[j - i->n_in];
+        const int32_t v = ag__inst_use(i, j);
         if (v < 0 || rp->s->last[v] != k)
             continue;
         ag__tensor_unref(rp->values[v]);

@@ -73,8 +73,7 @@ static bool retrace_follow(retrace_run *b)
 static int retrace_slots(const retrace_run *b, const ag__inst *i, int64_t steps)
 {
     const int64_t snapshots = i->attrs->list[AG_FLOW_SNAPSHOTS];
-    const int64_t room = b->rp->c->grad_enabled || snapshots > steps ? steps : snapshots;
-    return room < 1 ? 1 : room > INT32_MAX ? INT32_MAX : (int)room;
+    return ag__revolve_room(b->rp->c->grad_enabled ? steps : snapshots, steps);
 }
 
 static bool retrace_run_all(retrace_run *b, const ag__inst *i, ag_tensor *const *in,

@@ -27,11 +27,8 @@ typedef struct {
 static bool loop_fits(const ag__region *body, int i, const ag_tensor *t)
 {
     const ag__value *v = &body->values[body->params[i]];
-    bool fits = v->ndim == t->ndim;
     ag__shape_text a, b;
-    for (int d = 0; d < t->ndim && fits; d++)
-        fits = v->shape[d] < 0 || v->shape[d] == t->dims[d];
-    return fits ||
+    return ag__shape_takes(ag__value_shape(v), ag__sizes(t)) ||
            ag_fail(t->c, AG_ERR_SHAPE,
                    "The shape for variable %d is not an invariant for the loop. It enters the loop "
                    "with shape %s, but has shape %s after one iteration. Provide shape invariants "

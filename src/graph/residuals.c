@@ -20,6 +20,7 @@
  */
 #include <string.h>
 
+#include "../ops/matmul.h"
 #include "../ops/pointwise.h"
 #include "cut.h"
 #include "rewrite.h"
@@ -156,10 +157,9 @@ static int64_t residuals_rate(const ag__op *op)
 /* Of a product of matrices: how many terms a sum has; -1: too many. */
 static int64_t residuals_terms(const residuals *r, const ag__inst *i)
 {
-    const int left = i->op == ag__ops[AG_OP_addmm];
-    if (!left && i->op != ag__ops[AG_OP_mm] && i->op != ag__ops[AG_OP_bmm])
+    if (!ag__is_product(i->op))
         return -1;
-    const ag__value *v = &r->joint->values[i->in[left]];
+    const ag__value *v = &r->joint->values[i->in[i->n_in - 2]];
     const int64_t terms = v->shape[v->ndim - 1];
     return terms > RESIDUAL_SHORT ? -1 : terms;
 }

@@ -91,13 +91,11 @@ static bool rule_assign(const rule_call *k)
     if (value->dtype != var->dtype && !value->number)
         return ag_fail(k->c, AG_ERR_DTYPE, "ag_%s: the variable has dtype %s, the value %s", op,
                        ag_dtype_name((ag_dtype)var->dtype), ag_dtype_name((ag_dtype)value->dtype));
-    bool fits = value->ndim == var->ndim;
-    for (int d = 0; d < var->ndim && fits; d++)
-        fits = value->shape[d] < 0 || value->shape[d] == var->shape[d];
     rule_set(k->out, ag__value_type(&k->r->values[i->in[0]]));
-    return fits || ag_fail(k->c, AG_ERR_SHAPE, "ag_%s: the variable has shape %s, the value %s", op,
-                           ag__shape_string(&a, ag__value_shape(var)),
-                           ag__shape_string(&b, ag__value_shape(value)));
+    return ag__shape_takes(ag__value_shape(value), ag__value_shape(var)) ||
+           ag_fail(k->c, AG_ERR_SHAPE, "ag_%s: the variable has shape %s, the value %s", op,
+                   ag__shape_string(&a, ag__value_shape(var)),
+                   ag__shape_string(&b, ag__value_shape(value)));
 }
 
 static bool rule_detach(const rule_call *k)
@@ -150,10 +148,7 @@ bool ag__rule_output(ag_context *c, int i, ag__type t, const ag__type *g)
     if (!g)
         return ag__shape_numel(t.shape) == 1 ||
                ag_fail(c, AG_ERR_GRAD, "grad can be implicitly created only for scalar outputs");
-    bool fits = g->shape.n == t.shape.n;
-    for (int d = 0; d < t.shape.n && fits; d++)
-        fits = g->shape.data[d] < 0 || t.shape.data[d] < 0 || g->shape.data[d] == t.shape.data[d];
-    if (!fits)
+    if (!ag__shape_may_be(g->shape, t.shape))
         return ag_fail(c, AG_ERR_SHAPE,
                        "Mismatch in shape: grad_output[%d] has a shape of %s and output[%d] has a "
                        "shape of %s.",
@@ -312,16 +307,6 @@ static bool rule_branches(const rule_call *k)
 
 /* ---- loops ---- */
 
-/* Whether a variable of the shape `in` may become one of shape `out`. */
-static bool rule_keeps_shape(ag_ints in, ag_ints out)
-{
-    bool keeps = in.n == out.n;
-    for (int d = 0; d < in.n && keeps; d++)
-        keeps = in.data[d] < 0 || out.data[d] < 0 || in.data[d] == out.data[d];
-    return keeps;
-}
-
-/* Variable j of a while: what the regions take is what enters, or knows less of its shape. */
 bool ag__rule_variable(ag_context *c, int i, ag_dtype has, ag_dtype becomes)
 {
     return has == becomes ||
@@ -331,22 +316,20 @@ bool ag__rule_variable(ag_context *c, int i, ag_dtype has, ag_dtype becomes)
                    i, ag_dtype_name(has), ag_dtype_name(becomes));
 }
 
+/* Variable j of a while: what the regions take is what enters, or knows less of its shape. */
 static bool rule_variable(const rule_call *k, int j)
 {
     const ag__region *body = k->i->regions[0], *cond = k->i->regions[1];
     const ag__value *var = &body->values[body->params[j]];
     const ag__value *init = &k->r->values[k->i->in[j]], *next = ag__region_out(body, j);
     ag__shape_text a, b;
-    bool fits = var->dtype == init->dtype && var->ndim == init->ndim &&
-                rule_same_type(var, &cond->values[cond->params[j]]);
-    for (int d = 0; d < var->ndim && fits; d++)
-        fits = var->shape[d] < 0 || var->shape[d] == init->shape[d];
-    if (!fits)
+    if (var->dtype != init->dtype || !rule_same_type(var, &cond->values[cond->params[j]]) ||
+        !ag__shape_takes(ag__value_shape(var), ag__value_shape(init)))
         return rule_malformed(k, "a variable of the regions has another type than its operand");
     rule_set(&k->out[j], ag__value_type(var));
     if (!ag__rule_variable(k->c, j, (ag_dtype)var->dtype, (ag_dtype)next->dtype))
         return false;
-    return rule_keeps_shape(ag__value_shape(var), ag__value_shape(next)) ||
+    return ag__shape_may_be(ag__value_shape(var), ag__value_shape(next)) ||
            ag_fail(
                k->c, AG_ERR_SHAPE,
                "%s: The shape for variable %d is not an invariant for the loop. It enters the loop "
@@ -418,7 +401,7 @@ static bool rule_carry(const rule_call *k, int j)
     rule_set(&k->out[j], ag__value_type(&k->r->values[k->i->in[j]]));
     if (!ag__rule_carry(k->c, j, (ag_dtype)in->dtype, (ag_dtype)out->dtype))
         return false;
-    return rule_keeps_shape(ag__value_shape(in), ag__value_shape(out)) ||
+    return ag__shape_may_be(ag__value_shape(in), ag__value_shape(out)) ||
            ag_fail(k->c, AG_ERR_SHAPE,
                    "ag_scan: scan function carry input and carry output must have equal types, but "
                    "they differ: carry %d has shape %s and becomes %s",

@@ -127,16 +127,43 @@ static bool session_vars(ag_session *s)
     return true;
 }
 
+/* What messages call who complains, and a value. */
+typedef struct {
+    char who[64], name[256];
+} session_label;
+
+/* The operation; where `what` is given, of what kind, and number i of it (-1: the only one). */
+static const char *session_who(session_label *label, const char *op, const char *what, int i)
+{
+    if (!what)
+        return op;
+    if (i < 0)
+        snprintf(label->who, sizeof label->who, "%s: %s", op, what);
+    else
+        snprintf(label->who, sizeof label->who, "%s: %s %d", op, what, i);
+    return label->who;
+}
+
+/* By its name in quotes, or else by its number in the text of the graph. */
+static const char *session_name(session_label *label, const ag__region *r, int32_t v)
+{
+    const ag__value *value = &r->values[v];
+    const char *row = value->inst < 0 ? "value" : ag__graph_row_name(r->insts[value->inst].op);
+    if (value->name)
+        snprintf(label->name, sizeof label->name, "'%s'", value->name);
+    else
+        snprintf(label->name, sizeof label->name, "%%%d of ag_graph_to_string (%s without a name)",
+                 (int)v, row);
+    return label->name;
+}
+
 /* Why t, number i of its kind (-1: the only one), has no number. */
 static int32_t session_no_value(ag_session *s, const char *op, const char *what, int i,
                                 const ag_tensor *t)
 {
     const ag__symbol *of = t && ag__is_symbolic(t) ? ag__symbol_of(t) : NULL;
-    char who[64];
-    if (i < 0)
-        snprintf(who, sizeof who, "%s: %s", op, what);
-    else
-        snprintf(who, sizeof who, "%s: %s %d", op, what, i);
+    session_label label;
+    const char *who = session_who(&label, op, what, i);
     if (!t)
         ag__fail(s->c, AG_ERR_VALUE, "%s is NULL", who);
     else if (!of)
@@ -178,24 +205,6 @@ static int32_t session_variable(ag_session *s, const char *op, const ag_tensor *
     return -1;
 }
 
-/* What messages call a value: by its name in quotes, or else by its number in the text of the
- * graph. */
-typedef struct {
-    char text[256];
-} session_label;
-
-static const char *session_name(session_label *label, const ag__region *r, int32_t v)
-{
-    const ag__value *value = &r->values[v];
-    const char *row = value->inst < 0 ? "value" : ag__graph_row_name(r->insts[value->inst].op);
-    if (value->name)
-        snprintf(label->text, sizeof label->text, "'%s'", value->name);
-    else
-        snprintf(label->text, sizeof label->text, "%%%d of ag_graph_to_string (%s without a name)",
-                 (int)v, row);
-    return label->text;
-}
-
 static bool session_uninitialized(ag_session *s, int32_t v)
 {
     session_label label;
@@ -214,43 +223,35 @@ ag_tensor *ag_variable_value(ag_session *s, ag_tensor *var)
     return ag__give(ag__contiguous_copy(s->vars[v], (ag_dtype)s->vars[v]->dtype));
 }
 
-/* A value of the session's context with the dtype and a shape of value v. */
-static bool session_fits(const ag_session *s, int32_t v, const ag_tensor *value)
+/* A value of the session's context with the dtype and a shape of value v, for feed number `feed`
+ * (-1: it is none). */
+static bool session_fits(ag_session *s, const char *op, int feed, int32_t v, const ag_tensor *value)
 {
-    const ag__value *type = &s->g->main.values[v];
-    bool fits = value->c == s->c && !ag__is_symbolic(value) && value->dtype == type->dtype &&
-                value->ndim == type->ndim;
-    for (int d = 0; d < type->ndim && fits; d++)
-        fits = type->shape[d] < 0 || type->shape[d] == value->dims[d];
-    return fits;
-}
-
-/* Says why it is none. */
-static bool session_misfit(ag_session *s, const char *what, int32_t v, const ag_tensor *value)
-{
-    const ag__value *type = &s->g->main.values[v];
+    const ag__region *r = &s->g->main;
+    const ag__value *type = &r->values[v];
+    const char *what = feed < 0 ? NULL : "feed";
     session_label label;
     ag__shape_text a, b;
-    const char *name = session_name(&label, &s->g->main, v);
     if (value->c != s->c)
         return ag_fail(s->c, AG_ERR_VALUE,
                        "%s: the value for tensor %s is of another context than the session; use "
                        "ag_share",
-                       what, name);
+                       session_who(&label, op, what, feed), session_name(&label, r, v));
     if (ag__is_symbolic(value))
         return ag_fail(s->c, AG_ERR_VALUE,
                        "%s: the value for tensor %s is symbolic; feed a tensor that holds data",
-                       what, name);
+                       session_who(&label, op, what, feed), session_name(&label, r, v));
     if (value->dtype != type->dtype)
         return ag_fail(s->c, AG_ERR_DTYPE,
                        "%s: the value has dtype %s, which is not compatible with tensor %s of "
                        "dtype %s",
-                       what, ag_dtype_name((ag_dtype)value->dtype), name,
-                       ag_dtype_name((ag_dtype)type->dtype));
-    return ag_fail(s->c, AG_ERR_SHAPE,
-                   "%s: Cannot feed value of shape %s for tensor %s, which has shape %s", what,
-                   ag__shape_string(&a, ag__sizes(value)), name,
-                   ag__shape_string(&b, ag__value_shape(type)));
+                       session_who(&label, op, what, feed), ag_dtype_name((ag_dtype)value->dtype),
+                       session_name(&label, r, v), ag_dtype_name((ag_dtype)type->dtype));
+    return ag__shape_takes(ag__value_shape(type), ag__sizes(value)) ||
+           ag_fail(s->c, AG_ERR_SHAPE,
+                   "%s: Cannot feed value of shape %s for tensor %s, which has shape %s",
+                   session_who(&label, op, what, feed), ag__shape_string(&a, ag__sizes(value)),
+                   session_name(&label, r, v), ag__shape_string(&b, ag__value_shape(type)));
 }
 
 bool ag_variable_set(ag_session *s, ag_tensor *var, ag_tensor *value)
@@ -258,10 +259,8 @@ bool ag_variable_set(ag_session *s, ag_tensor *var, ag_tensor *value)
     if (s && (!var || !value))
         return ag_fail(s->c, AG_ERR_VALUE, "ag_variable_set: the variable or the value is NULL");
     const int32_t v = s ? session_variable(s, "ag_variable_set", var) : -1;
-    if (v < 0)
+    if (v < 0 || !session_fits(s, "ag_variable_set", -1, v, value))
         return false;
-    if (!session_fits(s, v, value))
-        return session_misfit(s, "ag_variable_set", v, value);
     ag_tensor *copy = ag__contiguous_copy(value, (ag_dtype)value->dtype);
     if (!copy)
         return false;
@@ -281,7 +280,6 @@ typedef struct {
 
 static bool session_check_feed(ag_session *s, const session_request *q, int i)
 {
-    char what[64];
     session_label label;
     const int32_t v =
         session_value(s, "ag_session_run", "the tensor of feed", i, q->feeds[i].tensor);
@@ -289,10 +287,8 @@ static bool session_check_feed(ag_session *s, const session_request *q, int i)
         return false;
     if (!q->feeds[i].value)
         return ag_fail(s->c, AG_ERR_VALUE, "ag_session_run: the value of feed %d is NULL", i);
-    if (!session_fits(s, v, q->feeds[i].value)) {
-        snprintf(what, sizeof what, "ag_session_run: feed %d", i);
-        return session_misfit(s, what, v, q->feeds[i].value);
-    }
+    if (!session_fits(s, "ag_session_run", i, v, q->feeds[i].value))
+        return false;
     for (int k = 0; k < i; k++)
         if (q->key[q->m + k] == v)
             return ag_fail(s->c, AG_ERR_VALUE,

@@ -54,8 +54,7 @@ struct ag_session {
 ag__choice *ag__session_choice(ag_session *s, const int32_t *key, int n_fetches, int n_feeds);
 void ag__session_choice_free(ag_session *s, ag__choice *k);
 
-/* The plan of a choice for args, the tensors that are given, made if need be; NULL with an
- * error. See session_plan.c. */
+/* The plan of a choice for its args, made if need be; NULL with an error. See session_plan.c. */
 ag__session_plan *ag__session_planned(ag_session *s, ag__choice *choice);
 /* Runs it: results of fetches given to the innermost scope, variables written. */
 bool ag__session_plan_run(ag_session *s, const ag__choice *choice, const ag__session_plan *p,

@@ -46,6 +46,8 @@ extern const ag__op ag__flow_node_op; /* flow_rule.c */
 const ag__inst *ag__flow_inst(const ag__rule *r);
 ag_tensor *ag__flow_cotangent(const ag__rule *r, int j, ag_tensor *like);
 ag_tensor *ag__flow_output(const ag__rule *r, int j);
+/* Gradients of the floating point ones of n_out outputs; how many, -1 when out of memory. */
+int ag__flow_cotangents(const ag__rule *r, int n_out, ag_tensor **list);
 /* The gradient of a `while` with snapshots: a `while_back`; and that of a `while_back`.
  * flow_back.c */
 bool ag__flow_back(ag__rule *r);

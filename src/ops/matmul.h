@@ -16,7 +16,7 @@ typedef struct {
 
 /* The row is mm, bmm or addmm. */
 bool ag__is_product(const ag__op *op);
-/* The kernel of such a row, with an end (NULL: none). What the end writes must be no operand of it. */
+/* The kernel of such a row, with an end (NULL: none), which writes over no operand of it. */
 bool ag__product(const ag__call *call, ag_tensor *out, const ag__product_end *end);
 
 #endif

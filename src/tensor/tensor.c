@@ -335,6 +335,22 @@ bool ag__same_shape(ag_ints a, ag_ints b)
     return true;
 }
 
+bool ag__shape_takes(ag_ints a, ag_ints b)
+{
+    bool takes = a.n == b.n;
+    for (int i = 0; i < a.n && takes; i++)
+        takes = a.data[i] < 0 || a.data[i] == b.data[i];
+    return takes;
+}
+
+bool ag__shape_may_be(ag_ints a, ag_ints b)
+{
+    bool may = a.n == b.n;
+    for (int i = 0; i < a.n && may; i++)
+        may = a.data[i] < 0 || b.data[i] < 0 || a.data[i] == b.data[i];
+    return may;
+}
+
 bool ag__is_contiguous(const ag_tensor *t)
 {
     int64_t stride = 1;

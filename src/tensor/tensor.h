@@ -167,6 +167,9 @@ ag_context *ag__list_context(ag_tensor *const *list, int n);
 bool ag__list_check(ag_context *c, const char *name, const char *what, int i, const ag_tensor *t);
 int64_t ag__shape_numel(ag_ints shape); /* -1 when a size is unknown */
 bool ag__same_shape(ag_ints a, ag_ints b);
+/* Where sizes may be unknown (-1): every b is of shape a; some tensor may be of both. */
+bool ag__shape_takes(ag_ints a, ag_ints b);
+bool ag__shape_may_be(ag_ints a, ag_ints b);
 
 /* Checks a shape given by a user: rank, signs and the number of bytes. */
 bool ag__check_shape(ag_context *c, const char *op, ag_ints shape, ag_dtype dtype);
