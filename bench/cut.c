@@ -11,23 +11,10 @@
 #include <autograd.h>
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { STEPS = 20, LAYERS = 4, CLASSES = 10, MLP_PARAMS = 4 * LAYERS + 2, LSTM_PARAMS = 3 };
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* A step, and what it is given. */
 typedef struct task {
@@ -54,9 +41,8 @@ static void measure(task *t, const char *name)
                 times[k - 2] = now_ms() - from;
         }
     ag_memory_stats(t->c, &stats);
-    qsort(times, STEPS, sizeof *times, compare);
     printf("%-34s %8.0f KiB %9.3f ms\n", name, (double)(stats.peak_bytes - t->before) / 1024,
-           times[STEPS / 2]);
+           median(times, STEPS));
 }
 
 /* Gradients are there from the beginning. */

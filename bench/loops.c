@@ -14,16 +14,10 @@
 #include <autograd.h>
 
 #include <stdio.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { SAMPLES = 7 };
-
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- the loops ---- */
 

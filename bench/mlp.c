@@ -12,8 +12,8 @@
 #include <autograd.h>
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { SAMPLES = 11, MAX_LAYERS = 3 };
 
@@ -23,19 +23,6 @@ typedef struct {
     int64_t sizes[MAX_LAYERS + 1];
     ag_tensor *(*activation)(ag_tensor *x);
 } network;
-
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static ag_tensor *forward(const network *net, ag_tensor *const *params, ag_tensor *x)
 {
@@ -74,8 +61,7 @@ static double measure(ag_context *c, const network *net)
             samples[s] = (now_us() - start) / net->steps;
     }
     ag_optimizer_free(sgd);
-    qsort(samples, SAMPLES, sizeof *samples, compare);
-    return samples[SAMPLES / 2];
+    return median(samples, SAMPLES);
 }
 
 int main(void)

@@ -14,22 +14,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { CHAIN = 100000, SAMPLES = 11, ITERATIONS = 20 };
-
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static void need(const void *p)
 {
@@ -96,8 +84,7 @@ static void measure_passes(ag_context *c)
             ag_graph_free(new);
             times[s] = now_us() - start;
         }
-        qsort(times, SAMPLES, sizeof *times, compare);
-        printf("%-10s %8.1f ms for %d operations\n", passes[k].name, times[SAMPLES / 2] / 1e3,
+        printf("%-10s %8.1f ms for %d operations\n", passes[k].name, median(times, SAMPLES) / 1e3,
                g->main.n_insts);
     }
     ag_graph_free(g);
@@ -117,8 +104,7 @@ static double measure_graph(const ag_graph *g, ag_tensor *const *args)
         }
         times[s] = (now_us() - start) / ITERATIONS;
     }
-    qsort(times, SAMPLES, sizeof *times, compare);
-    return times[SAMPLES / 2];
+    return median(times, SAMPLES);
 }
 
 static void measure_products(ag_context *c, int64_t rows, int64_t in, int64_t out)

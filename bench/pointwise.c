@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { SAMPLES = 9, ELEMENTS = 1000000, SIZES = 3 };
 
@@ -42,13 +43,6 @@ static const operation operations[] = {
     { "sin", run_sin },   { "tanh", run_tanh }, { "sigmoid", run_sigmoid },
     { "gelu", run_gelu }, { "pow", run_pow },   { "softmax", run_softmax },
 };
-
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ns per element of the value, or of the gradient that v asks for. */
 static double sample(ag_context *c, const operation *o, ag_tensor *x, ag_tensor *w, ag_tensor *v)

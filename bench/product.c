@@ -13,7 +13,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { SAMPLES = 31, WAYS = 2 };
 
@@ -23,19 +24,6 @@ typedef struct {
     ag_tensor *(*act)(ag_tensor *x);
     int64_t rows, terms, columns;
 } layer;
-
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double sample(ag_session *s, ag_feed feed, ag_tensor *y, int times)
 {
@@ -60,12 +48,10 @@ static void measure(ag_context *c, const layer *l)
     for (int i = 0; i < SAMPLES; i++)
         for (int way = 0; way < WAYS; way++)
             taken[way][i] = sample(s[way], feed, y, times);
-    for (int way = 0; way < WAYS; way++) {
-        qsort(taken[way], SAMPLES, sizeof(double), compare);
+    for (int way = 0; way < WAYS; way++)
         ag_session_free(s[way]);
-    }
     ag_graph_free(g);
-    const double fused = taken[0][SAMPLES / 2], plain = taken[1][SAMPLES / 2];
+    const double fused = median(taken[0], SAMPLES), plain = median(taken[1], SAMPLES);
     printf("%-5s %7lld x %4lld x %4lld %10.1f %10.1f %6.2f\n", l->name, (long long)l->rows,
            (long long)l->terms, (long long)l->columns, fused, plain, fused / plain);
 }

@@ -13,9 +13,9 @@
 #include <autograd.h>
 
 #include <stdio.h>
-#include <time.h>
 
 #include "../src/ops/program.h"
+#include "timing.h"
 
 enum { SAMPLES = 15, ELEMENTS = 2000000, STEPS = 8, INPUTS = 3 };
 
@@ -42,13 +42,6 @@ static const struct {
         { AG_OP_mul, AG_F32, AG_F32, { 8, 0 }, 0, 0 },
         { AG_OP_add, AG_F32, AG_F32, { 9, 2 }, 0, 0 } } },
 };
-
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* The chain by public operations; dropped results go back to the cache at once. */
 static void run_one_by_one(ag_tensor *const *in, const ag__program_step *steps, bool summed)

@@ -11,29 +11,10 @@
 #include <autograd.h>
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { SAMPLES = 11, ITERATIONS = 20000, CHAIN = 1000000 };
-
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int n)
-{
-    qsort(values, (size_t)n, sizeof *values, compare);
-    return values[n / 2];
-}
 
 /* ns per iteration of ITERATIONS. */
 static double sample_expression(ag_context *c, ag_tensor *x, ag_tensor *w)
