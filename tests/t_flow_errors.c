@@ -4,8 +4,7 @@
  * failed call.
  */
 #include "flow.h"
-
-#include <stdio.h>
+#include "refused.h"
 
 /* ---- both ways ---- */
 
@@ -17,24 +16,6 @@ static ag_tensor *make(ag_context *c, ag_graph *g, ag_dtype dtype, ag_ints shape
     return t;
 }
 
-static const char *graph_text(ag_graph *g, char *copy, size_t size)
-{
-    char *text = g ? ag_graph_to_string(g) : NULL;
-    CHECK(text || !g);
-    snprintf(copy, size, "%s", text ? text : "");
-    ag_free(text);
-    return copy;
-}
-
-static char text_before[65536], text_after[65536];
-
-/* The call fails with this code and sentence, and the graph (NULL: there is none) is as it was. */
-#define CHECK_REFUSED(g, call, code, sentence)                                                     \
-    do {                                                                                           \
-        graph_text(g, text_before, sizeof text_before);                                            \
-        CHECK_ERROR(call, code, sentence);                                                         \
-        CHECK_TEXT(graph_text(g, text_after, sizeof text_after), text_before);                     \
-    } while (0)
 /* Runs the block with g NULL, then with a graph. */
 #define BOTH_WAYS(c, g)                                                                            \
     for (ag_graph * g##_all[] = { NULL, flow_graph(c) }, *g = g##_all[0], **g##_at = g##_all;      \

@@ -2,27 +2,7 @@
  * graph. Tensors of it may be left. They are refused wherever they are used, also when their
  * numbers have gone to others. */
 #include "graphs.h"
-
-#include <stdio.h>
-
-/* ---- the graph is as it was ---- */
-
-static const char *graph_text(ag_graph *g, char *copy, size_t size)
-{
-    char *text = ag_graph_to_string(g);
-    CHECK(text);
-    snprintf(copy, size, "%s", text);
-    ag_free(text);
-    return copy;
-}
-
-static char text_before[8192], text_after[8192];
-#define CHECK_REFUSED(g, call, code, sentence)                                                     \
-    do {                                                                                           \
-        graph_text(g, text_before, sizeof text_before);                                            \
-        CHECK_ERROR(call, code, sentence);                                                         \
-        CHECK_TEXT(graph_text(g, text_after, sizeof text_after), text_before);                     \
-    } while (0)
+#include "refused.h"
 
 /* ---- functions that make values and fail ---- */
 
